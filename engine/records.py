@@ -1,0 +1,366 @@
+"""The nouns, in the order data meets them. All frozen; `time` is UTC in ms, always a close (exclusive end).
+
+A record holds facts and refuses what cannot be true; it never computes an opinion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf, nan
+from types import MappingProxyType
+from typing import Any, Final, Literal, Self
+
+from engine.errors import CorruptRecord
+
+INTERVALS: Final[Mapping[str, int]] = MappingProxyType(
+    {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000}
+)
+"""Every candle interval the engine knows, in ms, shortest first."""
+
+Direction = Literal["LONG", "SHORT", "NEUTRAL"]
+Feed = Literal["live", "replay", "simulated"]
+
+
+class Frozen:
+    """A record that cannot change needs no copy of itself."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Candle(Frozen):
+    """One closed candle; `time` is its open time plus its interval.
+
+    The four optional columns are None where the source does not have them.
+    Raises `CorruptRecord` for values no market can produce.
+
+    >>> Candle.of(10.0).close
+    10.0
+    >>> Candle("BTCUSDT", "1m", 60_000, 10, 9, 9, 10, 1)
+    Traceback (most recent call last):
+    engine.errors.CorruptRecord: BTCUSDT 1m candle closing at 60000: high 9 is below open 10 or close 10
+    """
+
+    symbol: str
+    interval: str
+    time: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    quote_volume: float | None = None
+    trades: int | None = None
+    taker_base: float | None = None
+    taker_quote: float | None = None
+
+    def __post_init__(self) -> None:
+        # One chained comparison says yes to every good candle: nan compares false with everything.
+        if not (
+            0 < self.low <= self.open <= self.high < inf
+            and self.low <= self.close <= self.high
+            and 0 <= self.volume < inf
+            and self.time % INTERVALS.get(self.interval, 1 << 62) == 0
+        ):
+            raise CorruptRecord(
+                f"{self.symbol} {self.interval} candle closing at {self.time}: {self._fault()}"
+            )
+
+    def _fault(self) -> str:
+        if self.interval not in INTERVALS:
+            return f"interval {self.interval!r} is not one of {', '.join(INTERVALS)}"
+        for name in ("open", "high", "low", "close", "volume"):
+            value = getattr(self, name)
+            if not (0 <= value < inf) or (value == 0 and name != "volume"):
+                return f"{name} was {value}"
+        if self.high < max(self.open, self.close):
+            return f"high {self.high} is below open {self.open} or close {self.close}"
+        if self.low > min(self.open, self.close):
+            return f"low {self.low} is above open {self.open} or close {self.close}"
+        return f"not on the grid of {INTERVALS[self.interval]} ms"
+
+    @classmethod
+    def of(
+        cls,
+        close: float,
+        *,
+        time: int = 60_000,
+        symbol: str = "BTCUSDT",
+        interval: str = "1m",
+        volume: float = 1.0,
+    ) -> Self:
+        """A flat candle at one price, for examples and tests."""
+        return cls(symbol, interval, time, close, close, close, close, volume)
+
+    @property
+    def open_time(self) -> int:
+        return self.time - INTERVALS[self.interval]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction(Frozen):
+    """A closed candle that later arrived different: it mends history, never features or a signal."""
+
+    symbol: str
+    interval: str
+    time: int
+    candle: Candle
+
+
+@dataclass(frozen=True, slots=True)
+class Tick(Frozen):
+    """Stream time has passed `time` + grace: whatever of that close is not here yet is late."""
+
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Live(Frozen):
+    """From here on signals are made, for moments after `time`; journaled at every start.
+
+    Moments up to `time` warm the features, the market frame and the ledger, and stay silent.
+    `feed` says what kind of market is being read; every signal repeats it.
+    """
+
+    time: int
+    feed: Feed = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Frozen):
+    """One market of the universe, as the exchange lists it.
+
+    `symbol` is what signals call it, `exchange_symbol` what the exchange calls it at this date.
+    Prices of `exchange_symbol` are divided by `multiplier` (1000 for 1000PEPEUSDT) before anyone sees them.
+    """
+
+    symbol: str
+    exchange_symbol: str
+    asset: str
+    segment: str
+    multiplier: int = 1
+    price_step: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Universe(Frozen):
+    """Who is expected at every moment after `time`. Symbols come and go by a new one of these."""
+
+    time: int
+    listings: tuple[Listing, ...]
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(listing.symbol for listing in self.listings)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership(Frozen):
+    """What a Universe says to one symbol: its listing for every moment after `time`, None = not expected."""
+
+    symbol: str
+    time: int
+    listing: Listing | None
+
+
+@dataclass(frozen=True, slots=True)
+class Price(Frozen):
+    """The last traded price: shown to people, never part of a signal and never journaled."""
+
+    symbol: str
+    time: int
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class Features(Frozen):
+    """Every feature of one market and interval when its candle closed.
+
+    `values` follow `engine.features.SCHEMA`, nan = not yet; `seen` counts candles since the last reset,
+    `gap` the candles missing directly before this one.
+    """
+
+    symbol: str
+    interval: str
+    time: int
+    candle: Candle
+    values: tuple[float, ...]
+    seen: int
+    gap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Frozen):
+    """What one symbol tells the market at a moment: four small fields, never a window.
+
+    `present` is False when its candle did not come in time; `speaks` says that a moment waits for the frame.
+    `universe` is the time of the Universe that says who else is expected.
+    """
+
+    symbol: str
+    time: int
+    universe: int
+    log_return: float
+    present: bool
+    speaks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFrame(Frozen):
+    """Who moved with whom when candle `time` closed, seen from one symbol.
+
+    Returns are log returns of the decision interval; nan = not known yet.
+    """
+
+    symbol: str
+    time: int
+    present: int
+    expected: int
+    btc_return: float
+    sector_return: float
+    market_return: float
+    own_return: float
+    beta: float
+    btc_correlation: float
+    btc_correlation_before: float
+    sector_correlation: float
+    sector_beta: float
+    spread_z: float
+    lead: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moment(Frozen):
+    """Everything known about one symbol when its decision candle closes at `time`.
+
+    `features` holds the newest closed Features of every interval a layer reads; `degraded` names what is
+    missing. `market` is None until the market frame has come.
+    """
+
+    symbol: str
+    interval: str
+    time: int
+    listing: Listing
+    features: Mapping[str, Features]
+    degraded: tuple[str, ...] = ()
+    market: MarketFrame | None = None
+    feed: Feed = "live"
+
+    @property
+    def candle(self) -> Candle:
+        return self.features[self.interval].candle
+
+    @property
+    def now(self) -> Features:
+        """The decision interval's features."""
+        return self.features[self.interval]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason(Frozen):
+    """One addend of a layer's score: `points` is what it moved the score by, `text` says why in words."""
+
+    component: str
+    points: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerScore(Frozen):
+    """One layer's opinion of one moment.
+
+    `score` is in -100..+100 and equals the sum of its reasons' points; `coverage` in 0..1 is the share of
+    what the layer reads that was there; 0 = it has nothing to say.
+    """
+
+    layer: str
+    symbol: str
+    time: int
+    score: float
+    coverage: float
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerVote(Frozen):
+    """A layer's score as composed: `weight_raw` by market condition, `weight` after coverage (sums to 1)."""
+
+    score: float
+    weight_raw: float
+    weight: float
+    coverage: float
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signal(Frozen):
+    """One honest opinion about one symbol at one close; the published JSON has these fields and no others.
+
+    `confidence` is 0-100; `p_up` and `p3` stay None until a calibrated model speaks, and then `degraded`
+    no longer holds "uncalibrated". `entry`, `stop_loss`, `take_profit` are prices, None when NEUTRAL
+    except `entry`. Times are ms UTC.
+    """
+
+    id: str
+    symbol: str
+    interval: str
+    time: int
+    horizon_end: int
+    valid_until: int
+    direction: Direction
+    confidence: float
+    score: float
+    p_up: float | None
+    p3: tuple[float, float, float] | None
+    position_size: float
+    entry: float
+    stop_loss: float | None
+    take_profit: float | None
+    risk_reward: float | None
+    layers: Mapping[str, LayerVote]
+    degraded: tuple[str, ...]
+    sources: Mapping[str, int]
+    feed: Feed
+    regime: Mapping[str, Any] | None = None
+    models: Mapping[str, Any] = field(default_factory=dict)
+    risk: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Frozen):
+    """What became of a signal at its horizon.
+
+    `hit` is the event its confidence speaks of (LONG/SHORT: the close is on its side; NEUTRAL: the move
+    stayed below the segment's threshold); None when candles were missing and it cannot be told. `move` is
+    the relative close-to-close move.
+    """
+
+    id: str
+    symbol: str
+    time: int
+    direction: Direction
+    confidence: float
+    resolved_at: int
+    entry: float
+    close: float | None
+    move: float | None
+    hit: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status(Frozen):
+    """How one part of the engine is; published, never journaled. `topic` is the Redis key's last part."""
+
+    topic: Literal["streams", "providers", "serving"]
+    body: Mapping[str, Any]
+
+
+NOT_YET: Final = nan
+"""What every computation answers before it has seen enough."""
