@@ -1,0 +1,126 @@
+"""Every feature is what was known at its close: nothing later changes it, nor how far back history goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import pytest
+
+from engine.features import FeatureSet
+from engine.indicators import Column, Indicator, Panel, Past, standard
+from engine.records import Candle
+from tests import checks
+
+SYMBOLS = ("BTCUSDT", "DOGEUSDT", "PEPEUSDT", "SHIBUSDT", "WIFUSDT")
+
+
+class Whole:
+    """A FeatureSet as the checks want it."""
+
+    columns = Panel(standard()).columns
+
+    def __init__(self, candles: Sequence[Candle]) -> None:
+        self.features = FeatureSet(candles[0].symbol, candles[0].interval)
+
+    def update(self, candle: Candle) -> checks.Values:
+        return self.features.update(candle).values
+
+    def peek(self, candle: Candle) -> checks.Values:
+        return self.features.peek(candle).values
+
+
+class Leaky(Indicator):
+    """A planted leak: the relative move to the next close, as a careless join would give it."""
+
+    columns = (Column("leaked_return", 1),)
+
+    def __init__(self, candles: Sequence[Candle]) -> None:
+        self.next = {c.time: after.close for c, after in pairwise(candles)}
+
+    def step(self, past: Past) -> tuple[float, ...]:
+        return (self.next.get(past.time, past.close) / past.close - 1,)
+
+
+class Endless(Indicator):
+    """A planted memory: a sum since the first candle."""
+
+    columns = (Column("endless_sum", 1),)
+    keeps = ("total",)
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def step(self, past: Past) -> tuple[float, ...]:
+        self.total += past.close
+        return (self.total,)
+
+
+def ends(candles: Sequence[Candle], count: int) -> Iterator[int]:
+    step = (len(candles) - 1000) // count
+    yield from range(len(candles), 1000, -step)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_feature_of_a_made_market_looks_ahead(seed: int) -> None:
+    candles = checks.market(1200, seed, quiet=0.1, holes=0.01)
+
+    checks.check_prefix_invariant(Whole, candles, cuts=(1, 2, 27, 101, 250, 480, 777, 1100))
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_no_feature_of_a_made_market_knows_where_its_history_begins(seed: int) -> None:
+    candles = checks.market(3000, seed, quiet=0.1, holes=0.01)
+
+    checks.check_start_invariant(Whole, candles, ends(candles, 8))
+
+
+@pytest.mark.parametrize("still", [80, 370, 420, 600, 990, 1300])
+def test_a_halt_of_any_length_does_not_show_where_history_begins(still: int) -> None:
+    before = checks.market(1100, seed=6)
+    halt = [
+        Candle.of(before[-1].close, time=before[-1].time + 3_600_000 * n, interval="1h", volume=0.0)
+        for n in range(1, still + 1)
+    ]
+    after = checks.market(200, seed=7, price=before[-1].close, start=halt[-1].time)
+    candles = [*before, *halt, *after]
+
+    checks.check_start_invariant(Whole, candles, [*ends(candles, 6), len(candles) - 200, len(candles) - 199])
+
+
+@pytest.mark.market
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_no_feature_of_a_real_market_looks_ahead(symbol: str) -> None:
+    candles = checks.real_candles(symbol, "1h", 1500)
+
+    checks.check_prefix_invariant(Whole, candles, cuts=(40, 500, 1400))
+
+
+@pytest.mark.market
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_a_thousand_real_hours_give_the_bytes_of_any_longer_history(symbol: str) -> None:
+    candles = checks.real_candles(symbol, "1h", 5000)
+
+    checks.check_start_invariant(Whole, candles, ends(candles, 10))
+
+
+@pytest.mark.market
+@pytest.mark.parametrize("interval", ["1m", "5m", "15m"])
+def test_a_thousand_shorter_real_candles_give_the_bytes_of_any_longer_history(interval: str) -> None:
+    candles = checks.real_candles("ETHUSDT", interval, 4000)
+
+    checks.check_start_invariant(Whole, candles, ends(candles, 8))
+
+
+def test_a_planted_leak_of_one_candle_is_found() -> None:
+    candles = checks.market(300, seed=8)
+
+    with pytest.raises(AssertionError, match="leaked_return"):
+        checks.check_prefix_invariant(lambda seen: Panel([*standard(), Leaky(seen)]), candles, cuts=(200,))
+
+
+def test_a_planted_endless_memory_is_found() -> None:
+    candles = checks.market(1500, seed=9)
+
+    with pytest.raises(AssertionError, match="endless_sum"):
+        checks.check_start_invariant(lambda _: Panel([Endless()]), candles, ends=(1400,))
