@@ -1,0 +1,79 @@
+"""The dataflow: candles in, honest signals out. Run it with `python -m bytewax.run dataflows.signals`.
+
+One step a line, the record's type behind it. Step names are where recovery finds its state: never rename one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from bytewax import operators as op
+from bytewax.dataflow import Dataflow
+
+from dataflows import operators as step
+from dataflows.recovery import prepare
+from dataflows.world import World, live
+from engine.composer import Composer
+from engine.decide import Decide
+from engine.features import Intervals
+from engine.layers import LAYERS
+from engine.ledger import Ledger
+from engine.market import Market
+from engine.memory import Memory, Moments
+from engine.records import Moment, Price, Row, Status, Universe
+from engine.settings import Settings, load
+
+SHOWN: Final = (Price, Status)
+"""What people look at; no signal depends on it."""
+
+
+def build(world: World, settings: Settings) -> Dataflow:
+    """Wire the engine to a world."""
+    decide, config_hash = settings.decide, settings.config_hash
+    composer = Composer(decide.interval, decide.horizon, settings.thresholds, settings.weights, config_hash)
+    layers = {name: new(decide.interval) for name, new in LAYERS.items()}
+
+    def new_memory() -> Memory:
+        return Memory(decide.interval, settings.read_intervals, decide.minimum)
+
+    def new_decide() -> Decide:
+        ledger = Ledger(decide.interval, decide.horizon)
+        return Decide(composer, ledger, tuple(layers), f"binance.{settings.market}")
+
+    # fmt: off
+    flow = Dataflow("signals")
+
+    # What came in
+    arrived = op.input("ingest", flow, world.ingest)                            # (key, Candle | ...)
+    shown = step.only("shown", arrived, SHOWN)                                  # (key, Price | Status)
+    universe = step.only("universe", arrived, (Universe,))                      # ("market", Universe)
+    told = step.without("told", arrived, (*SHOWN, Universe))                    # (symbol, Candle | ...)
+
+    # What is known of each symbol when its candle closes, and who moved with whom
+    features = step.advance("features", told, Intervals)                        # (symbol, Features | ...)
+    known = step.advance("assemble", features, new_memory)                      # (symbol, Row | Moment | ...)
+    drafts = step.without("drafts", known, (Row,))                              # (symbol, Moment | Candle)
+    rows = step.send("rows", step.only("row", known, (Row,)), "market")         # ("market", Row)
+    frames = step.advance("market", op.merge("crowd", universe, rows), Market)  # ("market", MarketFrame)
+    back = step.by_symbol("back", frames)                                       # (symbol, MarketFrame)
+    moments = step.advance("moments", op.merge("meet", drafts, back), Moments)  # (symbol, Moment | Candle)
+    moment = step.only("moment", moments, (Moment,))                            # (symbol, Moment)
+
+    # Layers
+    technical = step.score("technical", moment, layers["technical"])            # (symbol, LayerScore)
+    correlation = step.score("correlation", moment, layers["correlation"])      # (symbol, LayerScore)
+
+    # One signal, and what became of earlier ones
+    opinions = op.merge("opinions", moments, technical, correlation)            # (symbol, Moment | ...)
+    decided = step.advance("decide", opinions, new_decide)                      # (symbol, Signal | Outcome)
+    op.output("record", op.merge("out", decided, shown), world.record)
+    # fmt: on
+    return flow
+
+
+def flow() -> Dataflow:
+    """What `python -m bytewax.run dataflows.signals` runs: the configured exchange, crash-proof."""
+    settings = load(os.environ.get("SIGNAL_ENGINE_CONFIG", "config.yaml"))
+    prepare(settings)
+    return build(live(settings), settings)

@@ -1,0 +1,44 @@
+"""The two ends of the dataflow: where records come from, and where signals go.
+
+The flow between them is the same for the live exchange, a replay and a backtest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from dataflows.connectors.background import Mailbox
+from dataflows.connectors.binance.feed import BinanceFeed
+from dataflows.connectors.ingest import Ingest
+from dataflows.connectors.journal import Journal
+from dataflows.connectors.record import RecordSink
+from dataflows.recovery import is_primary
+from engine.settings import Settings
+
+
+@dataclass(frozen=True)
+class World:
+    """A source of (key, record) pairs and a sink of (symbol, Signal | Outcome) and shown records."""
+
+    ingest: Source[tuple[str, Any]]
+    record: Sink[tuple[str, Any]]
+
+
+def live(settings: Settings) -> World:
+    """The exchange as configured, and the record that publishes to Redis."""
+
+    async def feed(journal: Journal, mailbox: Mailbox) -> None:
+        await BinanceFeed(settings, journal, mailbox).run()
+
+    storage = settings.storage
+    primary = is_primary(sys.argv[1:], os.environ)
+    return World(
+        Ingest(storage.folder, feed, primary=primary, keep_days=storage.journal_days),
+        RecordSink(settings, primary=primary),
+    )

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflows.connectors.background import Mailbox
+from dataflows.connectors.ingest import STOP, Ingest, IngestPartition, Position, Spread
+from dataflows.connectors.journal import Journal, Journaled
+from engine.errors import StorageError
+from engine.records import Candle, Listing, Live, Membership, Price, Tick, Universe
+
+BTC = Listing("BTCUSDT", "BTCUSDT", "BTC", "majors")
+ETH = Listing("ETHUSDT", "ETHUSDT", "ETH", "majors")
+MINUTE = 60_000
+
+
+@pytest.fixture(autouse=True)
+def running() -> Iterator[None]:
+    STOP.clear()
+    yield
+    STOP.clear()
+
+
+def script(batches: list[list[Journaled]]) -> Callable[[Journal, Mailbox], Any]:
+    """A feed that journals some batches, shows a price, and then waits for ever."""
+
+    async def feed(journal: Journal, mailbox: Mailbox) -> None:
+        for records in batches:
+            mailbox.put(list(zip(journal.append(records), records, strict=True)))
+        mailbox.put_latest("BTCUSDT", Price("BTCUSDT", 1, 100.0))
+        await asyncio.Event().wait()
+
+    return feed
+
+
+def drain(partition: IngestPartition, wanted: int) -> list[tuple[str, Any]]:
+    out: list[tuple[str, Any]] = []
+    deadline = time.monotonic() + 10
+    while len(out) < wanted and time.monotonic() < deadline:
+        out += partition.next_batch()
+    return out
+
+
+START: list[Journaled] = [Universe(0, (ETH, BTC)), Live(MINUTE), Candle.of(1.0), Tick(MINUTE)]
+ADDRESSED = [
+    ("market", START[0]),
+    ("BTCUSDT", Membership("BTCUSDT", 0, BTC)),
+    ("ETHUSDT", Membership("ETHUSDT", 0, ETH)),
+    ("BTCUSDT", Live(MINUTE)),
+    ("ETHUSDT", Live(MINUTE)),
+    ("BTCUSDT", START[2]),
+    ("BTCUSDT", Tick(MINUTE)),
+    ("ETHUSDT", Tick(MINUTE)),
+]
+
+
+def test_live_and_replay_hand_on_the_same_records_in_the_same_order(tmp_path: Path) -> None:
+    live = Ingest(tmp_path, script([START[:2], START[2:]])).build_part("ingest", "ingest", None)
+    seen = drain(live, 9)
+    live.close()
+    replay = Ingest(tmp_path, script([])).build_part("ingest", "ingest", None)
+    again = drain(replay, 9)
+    replay.close()
+
+    shown = ("shown", Price("BTCUSDT", 1, 100.0))
+    assert [keyed for keyed in seen if keyed != shown] == ADDRESSED
+    assert [keyed for keyed in again if keyed != shown] == ADDRESSED
+    assert shown in seen
+
+
+def test_a_resumed_partition_goes_on_behind_its_snapshot(tmp_path: Path) -> None:
+    first = Ingest(tmp_path, script([START])).build_part("ingest", "ingest", None)
+    drain(first, 9)
+    first.close()
+    state = Position(3, Live(MINUTE), (), ("BTCUSDT", "ETHUSDT"))
+    later: list[Journaled] = [Tick(2 * MINUTE)]
+    second = Ingest(tmp_path, script([later])).build_part("ingest", "ingest", state)
+    out = [record for _, record in drain(second, 5) if isinstance(record, Tick)]
+    position = second.snapshot()
+    second.close()
+
+    assert out == [Tick(MINUTE)] * 2 + [Tick(2 * MINUTE)] * 2
+    assert position == Position(5, Live(MINUTE), (), ("BTCUSDT", "ETHUSDT"))
+
+
+def test_a_new_symbol_hears_from_when_on_signals_are_made_and_a_leaving_one_hears_the_last_ticks() -> None:
+    spread = Spread(Position(4, Live(MINUTE), (), ("BTCUSDT",)))
+    out = list(spread.address(5, Universe(MINUTE, (ETH,))))
+
+    assert out == [
+        ("market", Universe(MINUTE, (ETH,))),
+        ("BTCUSDT", Membership("BTCUSDT", MINUTE, None)),
+        ("ETHUSDT", Live(MINUTE)),
+        ("ETHUSDT", Membership("ETHUSDT", MINUTE, ETH)),
+    ]
+    assert [key for key, _ in spread.address(6, Tick(MINUTE))] == ["BTCUSDT", "ETHUSDT"]
+
+    list(spread.address(7, Universe(2 * MINUTE, (ETH,))))
+    assert [key for key, _ in spread.address(8, Tick(3 * MINUTE))] == ["ETHUSDT"]
+
+
+def test_stop_ends_the_partition(tmp_path: Path) -> None:
+    partition = Ingest(tmp_path, script([])).build_part("ingest", "ingest", None)
+    STOP.set()
+    with pytest.raises(StopIteration):
+        partition.next_batch()
+
+    partition.close()
+
+
+def test_a_feed_that_dies_takes_the_flow_with_it(tmp_path: Path) -> None:
+    async def feed(journal: Journal, mailbox: Mailbox) -> None:
+        raise ZeroDivisionError("a bug")
+
+    partition = Ingest(tmp_path, feed).build_part("ingest", "ingest", None)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        drain(partition, 1)
+
+    partition.close()
+
+
+def test_only_process_zero_lists_the_partition(tmp_path: Path) -> None:
+    assert Ingest(tmp_path, script([])).list_parts() == ["ingest"]
+    assert Ingest(tmp_path, script([]), primary=False).list_parts() == []
+
+
+def test_a_journal_that_does_not_reach_the_snapshot_is_refused(tmp_path: Path) -> None:
+    source = Ingest(tmp_path, script([]))
+    with pytest.raises(StorageError, match="snapshot stands at record 9, the journal goes on at 1"):
+        source.build_part("ingest", "ingest", Position(seq=9))
