@@ -9,7 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from dataflows.connectors.background import Background, Mailbox
 from dataflows.connectors.journal import Journal, Journaled
 from engine.errors import StorageError
-from engine.records import Candle, Correction, Live, Membership, Tick, Universe
+from engine.records import Candle, Correction, Live, Membership, Universe
 
 MARKET: Final = "market"
 SHOWN: Final = "shown"
@@ -47,59 +47,62 @@ class Position:
     symbols: tuple[str, ...] = ()
 
 
-@dataclass
 class Spread:
     """Addresses each record to the keys it concerns, always in the same order.
 
+    >>> from engine.records import Tick
     >>> spread = Spread(Position(symbols=("BTCUSDT", "ETHUSDT")))
-    >>> list(spread.address(7, Tick(300_000)))
+    >>> spread.address(7, Tick(300_000))
     [('BTCUSDT', Tick(time=300000)), ('ETHUSDT', Tick(time=300000))]
+    >>> spread.position.seq
+    7
     """
 
-    position: Position = field(default_factory=Position)
+    def __init__(self, position: Position | None = None) -> None:
+        start = position or Position()
+        self.seq = start.seq
+        self._live = start.live
+        self._leaving = start.leaving
+        self._symbols = start.symbols
 
-    def address(self, seq: int, record: Journaled) -> Iterator[tuple[str, Any]]:
+    @property
+    def position(self) -> Position:
+        """Where it stands now."""
+        return Position(self.seq, self._live, self._leaving, self._symbols)
+
+    def address(self, seq: int, record: Journaled) -> list[tuple[str, Any]]:
         """The (key, record) pairs of one journaled record."""
+        self.seq = seq
         match record:
             case Candle() | Correction():
-                yield record.symbol, record
-                self.position = replace(self.position, seq=seq)
-                return
-            case Tick():
-                yield from self._everyone(record)
+                return [(record.symbol, record)]
             case Live():
-                self.position = replace(self.position, live=record)
-                yield from self._everyone(record)
+                self._live = record
             case Universe():
-                yield MARKET, record
-                yield from self._join(record)
-        self.position = replace(self.position, seq=seq)
-
-    def _everyone(self, record: Tick | Live) -> Iterator[tuple[str, Tick | Live]]:
-        for symbol in sorted({*self.position.symbols, *self.position.leaving}):
-            yield symbol, record
+                return [(MARKET, record), *self._join(record)]
+        return [(symbol, record) for symbol in sorted({*self._symbols, *self._leaving})]
 
     def _join(self, universe: Universe) -> Iterator[tuple[str, Any]]:
         """Tell every symbol, old and new, whether it is expected; a new one also hears the last Live."""
         listings = {listing.symbol: listing for listing in universe.listings}
-        before = self.position
-        for symbol in sorted({*before.symbols, *listings}):
-            if symbol not in before.symbols and before.live is not None:
-                yield symbol, before.live
+        before = self._symbols
+        for symbol in sorted({*before, *listings}):
+            if symbol not in before and self._live is not None:
+                yield symbol, self._live
             yield symbol, Membership(symbol, universe.time, listings.get(symbol))
-        gone = tuple(symbol for symbol in before.symbols if symbol not in listings)
-        self.position = replace(before, symbols=tuple(sorted(listings)), leaving=gone)
+        self._leaving = tuple(symbol for symbol in before if symbol not in listings)
+        self._symbols = tuple(sorted(listings))
 
 
 class IngestPartition(StatefulSourcePartition[tuple[str, Any], Position]):
     """One journal and its feed."""
 
     def __init__(self, folder: Path, feed: Feed, resume: Position | None, keep_days: float) -> None:
-        self.spread = Spread(resume or Position())
+        self.spread = Spread(resume)
         self.journal = Journal(folder)
         self.upto = self.journal.head()
         self.keep = round(keep_days * DAY)
-        check_reachable(self.journal, self.spread.position.seq)
+        check_reachable(self.journal, self.spread.seq)
         self.mailbox = Mailbox()
         self.background = Background("ingest")
         self.feed = self.background.spawn(feed(self.journal, self.mailbox))
@@ -112,8 +115,8 @@ class IngestPartition(StatefulSourcePartition[tuple[str, Any], Position]):
             raise StopIteration
         if self.feed.done() and (fault := self.feed.exception()) is not None:
             raise fault
-        if self.spread.position.seq < self.upto:
-            rows = self.journal.read(self.spread.position.seq, self.upto, BATCH)
+        if self.spread.seq < self.upto:
+            rows = self.journal.read(self.spread.seq, self.upto, BATCH)
             return [keyed for seq, record in rows for keyed in self.spread.address(seq, record)]
         out: list[tuple[str, Any]] = []
         for number, record in self.mailbox.drain(BATCH):
@@ -130,7 +133,7 @@ class IngestPartition(StatefulSourcePartition[tuple[str, Any], Position]):
     def _prune(self) -> None:
         """Let go of what is old and lies before a snapshot that is surely written down by now."""
         self.epochs += 1
-        self.snapshots.append(self.spread.position.seq)
+        self.snapshots.append(self.spread.seq)
         if self.epochs % PRUNE_EVERY:
             return
         newest = self.journal.newest_tick()

@@ -90,7 +90,7 @@ def test_a_resumed_partition_goes_on_behind_its_snapshot(tmp_path: Path) -> None
 
 def test_a_new_symbol_hears_from_when_on_signals_are_made_and_a_leaving_one_hears_the_last_ticks() -> None:
     spread = Spread(Position(4, Live(MINUTE), (), ("BTCUSDT",)))
-    out = list(spread.address(5, Universe(MINUTE, (ETH,))))
+    out = spread.address(5, Universe(MINUTE, (ETH,)))
 
     assert out == [
         ("market", Universe(MINUTE, (ETH,))),
@@ -100,7 +100,7 @@ def test_a_new_symbol_hears_from_when_on_signals_are_made_and_a_leaving_one_hear
     ]
     assert [key for key, _ in spread.address(6, Tick(MINUTE))] == ["BTCUSDT", "ETHUSDT"]
 
-    list(spread.address(7, Universe(2 * MINUTE, (ETH,))))
+    spread.address(7, Universe(2 * MINUTE, (ETH,)))
     assert [key for key, _ in spread.address(8, Tick(3 * MINUTE))] == ["ETHUSDT"]
 
 
