@@ -1,0 +1,181 @@
+"""Every answer's shape, for the OpenAPI document and the tests that hold real answers against it.
+
+Bodies from Redis and the record are passed on as they were published, never built anew from these.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Direction = Literal["LONG", "SHORT", "NEUTRAL"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Ms = Annotated[int, Field(description="UTC in ms")]
+Iso = Annotated[str, Field(description="the same as ISO-8601 UTC", examples=["2026-11-22T16:05:00Z"])]
+
+
+class Shape(BaseModel):
+    """An answer with these fields and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Reason(Shape):
+    component: str
+    points: float = Field(description="what it moved the layer's score by")
+    text: str
+
+
+class Layer(Shape):
+    score: Annotated[float, Field(ge=-100, le=100)]
+    weight_raw: float = Field(description="by market condition, in percent")
+    weight: Share = Field(description="after coverage; the weights of one signal sum to 1")
+    coverage: Share = Field(description="the share of what the layer reads that was there")
+    reasons: list[Reason]
+
+
+class Thirds(Shape):
+    down: Share
+    neutral: Share
+    up: Share
+
+
+class Signal(Shape):
+    """One opinion about one symbol at one close; numbers are finite or null."""
+
+    id: str
+    seq: int = Field(description="its place in the record; what `since` and `before_seq` count in")
+    symbol: str
+    interval: str
+    time: int = Field(description="the close it speaks of, ms UTC")
+    time_iso: Iso
+    horizon_end: int = Field(description="when it is judged, ms UTC")
+    horizon_end_iso: Iso
+    valid_until: int = Field(description="ms UTC; after this the next one is due")
+    valid_until_iso: Iso
+    published_at: int = Field(description="when it was committed, ms UTC of this machine")
+    direction: Direction
+    confidence: Percent = Field(
+        description="how likely its direction is right; only a guess while `degraded` holds 'uncalibrated'"
+    )
+    score: Annotated[float, Field(ge=-100, le=100)]
+    p_up: Share | None = Field(description="null until a calibrated model speaks")
+    p3: Thirds | None = Field(description="null until a calibrated model speaks")
+    position_size: Share
+    entry: float
+    stop_loss: float | None
+    take_profit: float | None
+    risk_reward: float | None
+    layers: dict[str, Layer]
+    degraded: list[str] = Field(description="what was missing when it was made")
+    sources: dict[str, int] = Field(description="stream or provider -> as-of time, ms UTC")
+    feed: Literal["live", "replay", "simulated"]
+    regime: dict[str, Any] | None
+    models: dict[str, Any]
+    risk: dict[str, float] | None
+
+
+class Outcome(Shape):
+    """What became of a signal at its horizon; `hit` null = candles were missing."""
+
+    id: str
+    seq: int
+    symbol: str
+    time: int
+    time_iso: Iso
+    direction: Direction
+    confidence: Percent
+    resolved_at: int
+    resolved_at_iso: Iso
+    published_at: int
+    entry: float
+    close: float | None
+    move: float | None = Field(description="relative, close to close")
+    hit: bool | None
+
+
+class Signals(Shape):
+    seq: int = Field(description="the newest number this answer knows; pass it as `since` to /ws/signals")
+    redis: Literal["up", "down"] = Field(description="down: these are the last ones read before it was lost")
+    signals: list[Signal]
+
+
+class History(Shape):
+    symbol: str
+    source: Literal["record", "log"]
+    truncated: bool = Field(description="true: only Redis' log could be read, older ones may exist")
+    next_before_seq: int | None = Field(description="pass as `before_seq` for the page before; null: no more")
+    signals: list[Signal] = Field(description="newest first")
+
+
+class ModelsStatus(Shape):
+    models: dict[str, Any]
+    state: Literal["none", "trained"]
+    reason: str | None
+
+
+class Provider(BaseModel):
+    """A source of data; a provider of its own adds fields."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    state: Literal["ok", "stale", "down"]
+    reason: str | None
+    last_success: int | None = Field(description="ms UTC")
+
+
+class Exchange(Provider):
+    feed: str | None = None
+    connections: int = Field(0, description="open WebSocket connections")
+    used_weight: int | None = Field(None, description="REST weight used in this minute")
+    budget: int | None = Field(None, description="REST weight the engine allows itself in a minute")
+
+
+class Providers(Shape):
+    providers: list[Provider | Exchange]
+
+
+class SymbolHealth(Shape):
+    state: str = Field(description="ok, silent, halted, absent, or unknown")
+    last_close: int | None = Field(description="newest close of the decision interval, ms UTC")
+    last_close_age: float | None = Field(description="seconds of stream time since then")
+    signal_age: float | None = Field(description="seconds of stream time since its newest signal's close")
+    candles: int | None = Field(description="candles of the decision interval seen")
+
+
+class RedisHealth(Shape):
+    state: Literal["up", "down"]
+    kind: str = Field(description="embedded, configured, or unknown")
+
+
+class Health(Shape):
+    """Healthy only if fresh data comes in and signals come out, measured in stream time."""
+
+    status: Literal["healthy", "warming", "unhealthy"]
+    reasons: list[str] = Field(description="why not healthy; empty if and only if healthy")
+    notes: list[str] = Field(description="worth knowing, not a fault")
+    stream_time: int | None = Field(description="the exchange's time now, ms UTC, extrapolated")
+    stream_rate: float | None
+    feed: str | None
+    phase: str | None
+    progress: float | None
+    interval: str | None
+    symbols: dict[str, SymbolHealth]
+    redis: RedisHealth
+    version: str | None = Field(description="of the engine")
+
+
+class Problem(Shape):
+    """Every answer that is not what was asked for."""
+
+    error: str
+    details: list[str] = []
+
+
+class UnknownSymbol(Shape):
+    error: str
+    known: list[str] = []
+    near: list[str] = []
