@@ -21,6 +21,8 @@ class Gather(Generic[Part]):
     ----------
     due
         Names the parts that a moment at this time (ms) waits for.
+    most
+        Moments held at once; beyond it the oldest is forgotten.
 
     Examples
     --------
@@ -33,8 +35,9 @@ class Gather(Generic[Part]):
     {'5m': 'b'}
     """
 
-    def __init__(self, due: Callable[[int], tuple[str, ...]]) -> None:
+    def __init__(self, due: Callable[[int], tuple[str, ...]], most: int = 8) -> None:
         self._due = due
+        self._most = most
         self._open: dict[int, dict[str, Part]] = {}
 
     def add(self, time: int, name: str, part: Part) -> dict[str, Part] | None:
@@ -46,6 +49,8 @@ class Gather(Generic[Part]):
         parts[name] = part
         if all(wanted in parts for wanted in due):
             return self._open.pop(time)
+        if len(self._open) > self._most:
+            del self._open[min(self._open)]
         return None
 
     def close(self, time: int) -> dict[str, Part]:

@@ -28,7 +28,7 @@ from engine.records import INTERVALS, Outcome, Signal
 from engine.settings import load
 from engine.signal_json import canonical
 from tests.crash import STAGES
-from tests.dataflows.runs import BARE, PAUSE, Engine, engine, playing, release
+from tests.dataflows.runs import BARE, PAUSE, Engine, engine, playing, release, until
 from tests.dataflows.test_flow import Listener
 
 FIVE = INTERVALS["5m"]
@@ -108,8 +108,9 @@ def die(made: Engine, stage: str, count: int) -> dict[str, Any]:
     proof = made.folder / f"proof-{len(made.processes)}.json"
     process = made.start(("-m", "tests.crash", stage, str(count), str(proof), "--", "dataflows.signals"))
     if stage != "warm_up":
-        made.wait(process, made.warmed, "the warm-up", 60)
-        release(made.exchange)
+        until(lambda: process.poll() is not None or made.warmed(), "the warm-up, or a kill before its end")
+        if process.poll() is None:
+            release(made.exchange)
     code = process.wait(60)
 
     assert code == -signal.SIGKILL, made.log()[-3000:]

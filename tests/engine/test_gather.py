@@ -35,6 +35,14 @@ def test_the_deadline_gives_what_came_and_forgets_older_moments() -> None:
     assert gather.close(10_800_000) == {}
 
 
+def test_moments_that_are_never_closed_are_bounded() -> None:
+    gather = Gather[str](due, most=8)
+    for hour in range(1, 1000):
+        gather.add(hour * 3_600_000, "1h", "part")
+
+    assert sorted(gather._open) == [hour * 3_600_000 for hour in range(992, 1000)]
+
+
 def test_a_part_nobody_waits_for_does_not_complete_a_moment() -> None:
     gather = Gather[str](lambda time: ("5m", "1h"))
 

@@ -180,6 +180,17 @@ def test_memory_survives_pickling_between_any_two_records() -> None:
     assert pieces == whole
 
 
+def test_a_memory_stays_small_through_history_and_many_closes() -> None:
+    made = memory()
+    feed(made, [known(hour * HOUR, "1h") for hour in range(1, 1000)])
+    after_history = len(pickle.dumps(made))
+    for hour in range(1000, 1100):
+        feed(made, [known(hour * HOUR, "1h"), known(hour * HOUR), Tick(hour * HOUR)])
+
+    assert after_history < 6_000
+    assert len(pickle.dumps(made)) < 6_000
+
+
 def test_notes_are_bounded() -> None:
     made = memory(reads=("5m",))
     for position in range(1, 100):
