@@ -78,28 +78,30 @@ def score(
     step_id: str, up: KeyedStream[Moment], layer: Callable[[Moment], LayerScore]
 ) -> KeyedStream[LayerScore]:
     """Ask one layer about every moment."""
-    return op.map_value("layer", up, layer)
+    return op.flat_map_batch("layer", up, lambda batch: [(key, layer(moment)) for key, moment in batch])
 
 
 @operator
 def only(step_id: str, up: KeyedStream[Any], kinds: tuple[type, ...]) -> KeyedStream[Any]:
     """The records of exactly these kinds."""
-    return op.filter("keep", up, lambda keyed: type(keyed[1]) in kinds)
+    return op.flat_map_batch("keep", up, lambda batch: [keyed for keyed in batch if type(keyed[1]) in kinds])
 
 
 @operator
 def without(step_id: str, up: KeyedStream[Any], kinds: tuple[type, ...]) -> KeyedStream[Any]:
     """All records but those of exactly these kinds."""
-    return op.filter("drop", up, lambda keyed: type(keyed[1]) not in kinds)
+    return op.flat_map_batch(
+        "drop", up, lambda batch: [keyed for keyed in batch if type(keyed[1]) not in kinds]
+    )
 
 
 @operator
 def send(step_id: str, up: KeyedStream[In], key: str) -> KeyedStream[In]:
     """Every record to one key."""
-    return op.map("address", up, lambda keyed: (key, keyed[1]))
+    return op.flat_map_batch("address", up, lambda batch: [(key, record) for _, record in batch])
 
 
 @operator
 def by_symbol(step_id: str, up: KeyedStream[Any]) -> KeyedStream[Any]:
     """Every record to the symbol it is of."""
-    return op.map("address", up, lambda keyed: (keyed[1].symbol, keyed[1]))
+    return op.flat_map_batch("address", up, lambda batch: [(record.symbol, record) for _, record in batch])

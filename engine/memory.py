@@ -6,7 +6,6 @@ Only the order of records decides; no deadline here reads a clock.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from math import log
 from typing import Final
@@ -167,7 +166,21 @@ class Moments:
             case _:
                 passing = iter(self._gate.follow(record))
         for held, frame in passing:
-            yield replace(held, market=frame["frame"]) if isinstance(held, Moment) else held
+            yield seen(held, frame["frame"]) if isinstance(held, Moment) else held
+
+
+def seen(draft: Moment, frame: MarketFrame) -> Moment:
+    """The draft with its market frame; `dataclasses.replace` takes twice as long."""
+    return Moment(
+        draft.symbol,
+        draft.interval,
+        draft.time,
+        draft.listing,
+        draft.features,
+        draft.degraded,
+        frame,
+        draft.feed,
+    )
 
 
 def log_return(before: Features | None, after: Features) -> float:

@@ -6,6 +6,7 @@ Nothing here waits, and nothing journaled is ever skipped: the partition's state
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -108,6 +109,7 @@ class IngestPartition(StatefulSourcePartition[tuple[str, Any], Position]):
         self.feed = self.background.spawn(feed(self.journal, self.mailbox))
         self.epochs = 0
         self.snapshots: deque[int] = deque(maxlen=PRUNE_EVERY)
+        self.settled = False
 
     def next_batch(self) -> Iterable[tuple[str, Any]]:
         """What is journaled but not handed on, else what the mailbox holds; empty when nothing came."""
@@ -128,7 +130,17 @@ class IngestPartition(StatefulSourcePartition[tuple[str, Any], Position]):
 
     def snapshot(self) -> Position:
         self._prune()
+        self._settle()
         return self.spread.position
+
+    def _settle(self) -> None:
+        """Once signals begin: what is warm now stays, and no garbage collection need look at it again."""
+        live = self.spread.position.live
+        if self.settled or live is None or (self.journal.newest_tick() or 0) <= live.time:
+            return
+        gc.collect()
+        gc.freeze()
+        self.settled = True
 
     def _prune(self) -> None:
         """Let go of what is old and lies before a snapshot that is surely written down by now."""
