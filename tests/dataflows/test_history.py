@@ -14,15 +14,17 @@ from dataflows.replay.history import History as Played
 from engine.errors import CorruptRecord, StorageError
 from engine.records import INTERVALS, Candle, Listing, Live, Tick, Universe
 from engine.symbols import instant
-from tests.checks import market, market_folder
+from tests.checks import market, market_data
 
 MINUTE, HOUR = INTERVALS["1m"], INTERVALS["1h"]
 START = instant("2024-06-03T00:00+00:00")
 RENAME = instant("2024-09-10T03:00+00:00")
 
 
-def save(folder: Path, name: str, candles: Sequence[Candle], market: str = "spot", factor: float = 1.0) -> Path:
-    """Write candles as a file of the layout, whatever their symbol; a contract's prices are `factor` times."""
+def save(
+    folder: Path, name: str, candles: Sequence[Candle], market: str = "spot", factor: float = 1.0
+) -> Path:
+    """Write candles as a file of the layout; a contract's prices are `factor` times a coin's."""
     path = folder / "klines" / market / candles[0].interval / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [
@@ -129,12 +131,14 @@ def test_the_replay_exchange_plays_the_same_candles(tmp_path: Path, interval: st
     closed = played.time + INTERVALS[interval] <= end
 
     assert times(ours) == (played.time[closed] + INTERVALS[interval]).tolist()
-    assert ours.select("open", "high", "low", "close").to_numpy().tolist() == played.values[closed, :4].tolist()
+    assert (
+        ours.select("open", "high", "low", "close").to_numpy().tolist() == played.values[closed, :4].tolist()
+    )
     assert ours["volume"].to_list() == pytest.approx(played.values[closed, 4].tolist())
 
 
 def test_a_folder_without_candles_of_the_market_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="no recorded candles here, .*klines/um is missing"):
+    with pytest.raises(StorageError, match=r"no recorded candles here, .*klines/um is missing"):
         History(tmp_path, "um")
 
 
@@ -214,7 +218,8 @@ def test_a_symbol_is_expected_from_its_first_candle_on(folder: Path) -> None:
 
 def test_the_price_step_is_read_off_the_prices(folder: Path) -> None:
     made = list(records(History(folder, "spot"), PAIRS, SPAN)[0])
-    steps = {one.symbol: one.price_step for one in made if isinstance(one, Universe) for one in one.listings}
+    universes = [record for record in made if isinstance(record, Universe)]
+    steps = {listing.symbol: listing.price_step for listing in universes[-1].listings}
 
     assert steps == {"BTCUSDT": 0.01, "DOGEUSDT": 0.00001}
 
@@ -224,7 +229,9 @@ def test_a_new_name_is_listed_from_its_first_close_on(tmp_path: Path) -> None:
     save(tmp_path, "POLUSDT", market(20, 2, interval="1h", start=RENAME + 79 * HOUR))
     span = Span("1h", ("1h",), RENAME - 5 * HOUR, RENAME + 99 * HOUR, 15, 10)
     made = list(records(History(tmp_path, "spot"), [("POLUSDT", "alts")], span)[0])
-    listed: list[Listing] = [one for record in made if isinstance(record, Universe) for one in record.listings]
+    listed: list[Listing] = [
+        one for record in made if isinstance(record, Universe) for one in record.listings
+    ]
 
     assert [one.exchange_symbol for one in listed] == ["MATICUSDT", "POLUSDT"]
     assert [one.symbol for one in listed] == ["POLUSDT", "POLUSDT"]
@@ -266,7 +273,7 @@ def test_a_corrupt_row_is_refused_and_the_others_come(folder: Path) -> None:
 @pytest.mark.market
 @pytest.mark.parametrize(("symbol", "interval"), [("POLUSDT", "1h"), ("BTCUSDT", "15m"), ("PEPEUSDT", "4h")])
 def test_real_candles_are_those_the_replay_exchange_plays(symbol: str, interval: str) -> None:
-    folder = market_folder()
+    folder = market_data()
     begin, end = instant("2024-08-01T00:00+00:00"), instant("2024-08-08T00:00+00:00")
     ours = History(folder, "spot").candles(symbol, interval, begin, end)
     name = "MATICUSDT" if symbol == "POLUSDT" else symbol
