@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,14 +90,15 @@ def up(settings: Settings, environ: Mapping[str, str], say: Say, *, simulated: b
         # Recovery is made ready here: the flow need not find out, and start a second time.
         ready = {} if FOLDER_VARIABLE in os.environ else variables(settings)
         environ = {**ready, **environ, "SIGNAL_ENGINE_API__PORT": str(port)}
+        exchange = demo_exchange(settings) if simulated else None
         address = open_redis(settings, say)
         try:
-            exchange = demo_exchange(settings) if simulated else None
             start(crew, environ, (host, port), exchange, stop)
             greeting = Greeting(site(host, port), settings.all_symbols, api_key({**os.environ, **environ}))
             watch(crew, greeting, say, stop)
         finally:
-            say("stopping")
+            with suppress(OSError):  # the terminal may have gone, and still nothing may be left running
+                say("stopping")
             crew.stop()
             if address.kind == "embedded":
                 redis.stop(folder)
