@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import socket
 import sys
@@ -147,7 +148,8 @@ def run(app: FastAPI, listener: socket.socket) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the relay; 0 after a clean end, 2 for settings, 3 for a port in use."""
     parser = argparse.ArgumentParser(prog="python -m api.server", description="Relay signals over HTTP.")
-    parser.add_argument("--config", default="config.yaml", help="the settings file (config.yaml)")
+    default = os.environ.get("SIGNAL_ENGINE_CONFIG", "config.yaml")
+    parser.add_argument("--config", default=default, help="the settings file (config.yaml)")
     try:
         settings = load(parser.parse_args(arguments).config)
     except SettingsError as fault:

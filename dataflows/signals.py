@@ -16,6 +16,7 @@ from dataflows.recovery import prepare
 from dataflows.world import World, live
 from engine.composer import Composer
 from engine.decide import Decide
+from engine.errors import EngineError
 from engine.features import Intervals
 from engine.layers import LAYERS
 from engine.ledger import Ledger
@@ -73,7 +74,13 @@ def build(world: World, settings: Settings) -> Dataflow:
 
 
 def flow() -> Dataflow:
-    """What `python -m bytewax.run dataflows.signals` runs: the configured exchange, crash-proof."""
-    settings = load(os.environ.get("SIGNAL_ENGINE_CONFIG", "config.yaml"))
-    prepare(settings)
+    """What `python -m bytewax.run dataflows.signals` runs: the configured exchange, crash-proof.
+
+    Ends the process with one line where the settings or the data folder cannot be used.
+    """
+    try:
+        settings = load(os.environ.get("SIGNAL_ENGINE_CONFIG", "config.yaml"))
+        prepare(settings)
+    except EngineError as error:
+        raise SystemExit(f"signal-engine: {error}") from None
     return build(live(settings), settings)

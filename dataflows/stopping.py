@@ -18,13 +18,15 @@ ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def stopping() -> Iterator[threading.Event]:
     """An event that SIGINT, SIGTERM and SIGHUP set; the former answers to them come back at the end.
 
-    Only the main thread may be told: on another one nothing sets the event.
+    A SIGHUP that is ignored stays so: `nohup` means it. Only the main thread may be told: on another one
+    nothing sets the event.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    former = {number: signal.signal(number, lambda *_: stop.set()) for number in ENDINGS}
+    heeded = [n for n in ENDINGS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+    former = {number: signal.signal(number, lambda *_: stop.set()) for number in heeded}
     try:
         yield stop
     finally:
