@@ -261,3 +261,15 @@ def test_the_snapshot_interval_is_the_configured_one(settings: Settings, tmp_pat
         "BYTEWAX_SNAPSHOT_INTERVAL": str(settings.storage.snapshot_every),
         "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
     }
+
+
+def test_a_bare_run_with_a_wrong_setting_ends_with_one_line(tmp_path: Path) -> None:
+    wrong = {**os.environ, "SIGNAL_ENGINE_DECIDE__INTERVALL": "5m"}
+    found = subprocess.run(
+        [sys.executable, "-m", "bytewax.run", "dataflows.signals"],
+        env=wrong, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert found.returncode == 1
+    assert found.stderr.startswith("signal-engine: config.yaml: SIGNAL_ENGINE_DECIDE__INTERVALL: no setting")
+    assert found.stderr.count("\n") == 1
