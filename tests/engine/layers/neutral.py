@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 from math import nan
+from operator import add
 
 from engine.features import SCHEMA
 from engine.records import Candle, Features, LayerScore, Listing, MarketFrame, Moment
@@ -90,4 +92,5 @@ def unknown_frame() -> MarketFrame:
 
 def total(score: LayerScore, component: str | None = None) -> float:
     """The points of a score's reasons, of one component or of all."""
-    return sum([r.points for r in score.reasons if component in (None, r.component)], 0.0)
+    points = [r.points for r in score.reasons if component in (None, r.component)]
+    return reduce(add, points, 0.0)  # one by one, as the score was: sum() is compensated from Python 3.12 on
