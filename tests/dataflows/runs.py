@@ -87,6 +87,7 @@ class Engine:
             f"BINANCE__{market}__STREAM": self.exchange.stream_url,
             "STORAGE__FOLDER": str(self.folder),
             "STORAGE__SNAPSHOT_EVERY": "1",
+            "STORAGE__JOURNAL_DAYS": "365",
             "API__PORT": "0",
         }
         return {**os.environ, **{prefix + key: value for key, value in own.items()}, **self.environ}
