@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, Self
 
 from dataflows.replay.answers import Answer, Request
+from dataflows.replay.archive import Archive
 from dataflows.replay.broadcast import Broadcast
 from dataflows.replay.candles import DAY
 from dataflows.replay.clock import ReplayClock
@@ -99,6 +100,7 @@ class ReplayExchange:
         rest = Market(self.venue, writers, self.limits)
         futures = Futures(rest)
         routes = rest.routes() if self.market == "spot" else rest.routes() | futures.routes()
+        routes |= Archive(self.venue, writers).routes()
         self.gate = Gate(routes, Meter(self.limits), self.faults, self.clock.now, self.venue.source.simulated)
         step = None if forming is None else int(forming * 1000)
         timeline = Timeline(self.venue, self.clock.start, speed, step)

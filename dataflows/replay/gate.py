@@ -24,7 +24,10 @@ FORBIDDEN: Final = b"<html><head><title>403 Forbidden</title></head><body>403 Fo
 
 
 class Gate:
-    """Answers requests by `routes`; `now` is exchange ms, `wall` Unix seconds, `monotonic` seconds."""
+    """Answers requests by `routes`; `now` is exchange ms, `wall` Unix seconds, `monotonic` seconds.
+
+    A route whose path ends in "/" answers everything below it.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Gate:
         return replace(answer, headers=(*headers, ("x-simulated", "true")) if self._simulated else headers)
 
     def _plain(self, request: Request) -> Answer:
-        route = self._routes.get(request.path)
+        route = self._route(request.path)
         if route is None:
             return Answer.error(404, -1, f"{request.path} is not served here.")
         if request.method not in ("GET", "HEAD"):
@@ -65,11 +68,17 @@ class Gate:
         if fault is not None:
             self._faults.strike(fault)
             return refusal(fault)
-        denial = self.meter.charge(route.pool, route.weight(request.query), self._wall())
+        weight = route.weight(request.query)
+        denial = self.meter.charge(route.pool, weight, self._wall()) if route.pool else None
         if denial is not None:
             answer = Answer.error(denial.status, -1003, denial.text)
             return replace(answer, headers=(("retry-after", str(denial.retry_after)),))
         return self._routed(route, request)
+
+    def _route(self, path: str) -> Route | None:
+        """The route of exactly this path, else of a folder above it."""
+        folders = (folder for folder in self._routes if folder.endswith("/") and path.startswith(folder))
+        return self._routes.get(path) or self._routes.get(next(folders, ""))
 
     def _routed(self, route: Route, request: Request) -> Answer:
         skew = next(self._faults.on("skew", self._now(), self._monotonic()), None)

@@ -22,7 +22,7 @@ Query = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a path is answered: `weight` of a query, the `pool` it is taken from."""
+    """How a path is answered: `weight` of a query, the `pool` it is taken from; no pool, no limit."""
 
     answer: Callable[[Request, int], Answer]
     weight: Callable[[Query], int]
