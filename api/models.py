@@ -42,6 +42,24 @@ class Thirds(Shape):
     up: Share
 
 
+class Model(Shape):
+    """What one model said at a signal's close; null where it has nothing to say, and `fault` says why."""
+
+    version: str | None
+    made: int = Field(description="close of the model's own candle it was made at, ms UTC")
+    age: Annotated[float, Field(ge=0, description="seconds from `made` to the signal's close")]
+    p_up: Share | None = Field(description="calibrated probability of a higher close at the horizon")
+    p3: Thirds | None = Field(description="calibrated, at the segment's threshold")
+    skill: bool = Field(description="false: it knew nothing on data it had not seen; no side is taken")
+    expected_move: float | None = Field(description="mean absolute move to the horizon, a fraction")
+    novelty: float | None = Field(description="distance from what it was fitted on; 1 = the farthest usual")
+    set: list[Literal["down", "neutral", "up"]] | None = Field(description="holds what comes in 90 %")
+    coverage: Share | None = Field(description="share of this symbol's last sets that held what came")
+    covered: int = Field(description="how many sets `coverage` is told of")
+    contributions: list[tuple[str, float]] = Field(description="(input, log-odds), the largest first")
+    fault: str | None
+
+
 class Signal(Shape):
     """One opinion about one symbol at one close; numbers are finite or null."""
 
@@ -73,7 +91,7 @@ class Signal(Shape):
     sources: dict[str, int] = Field(description="stream or provider -> as-of time, ms UTC")
     feed: Literal["live", "replay", "simulated"]
     regime: dict[str, Any] | None
-    models: dict[str, Any]
+    models: dict[str, Model]
     risk: dict[str, float] | None
 
 
@@ -110,10 +128,75 @@ class History(Shape):
     signals: list[Signal] = Field(description="newest first")
 
 
+class SegmentSkill(BaseModel):
+    """How a version was judged on one segment, on data it had not seen; a model adds figures of its own."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    skill: bool | None = Field(default=None, description="false: its signals are NEUTRAL on its account")
+    auc: float | None = Field(default=None, description="of p_up")
+    auc_ci: list[float] | None = Field(default=None, description="95 % interval of it")
+    brier: float | None = None
+    brier_skill: float | None = Field(default=None, description="against the base rate; above 0 is better")
+    ece: float | None = Field(default=None, description="expected calibration error of p_up")
+    log_loss: float | None = None
+    log_loss_base: float | None = Field(default=None, description="of the base rate")
+    rows: int | None = None
+    rounds: dict[str, float] | None = Field(default=None, description="boosting rounds used")
+    reliability: list[list[float]] | None = Field(
+        default=None, description="[rows, mean p_up, share that rose] by band of p_up"
+    )
+    chosen: str | None = Field(default=None, description="which parameters the folds chose")
+
+
+class ModelStatus(Shape):
+    """One model's current version."""
+
+    version: str
+    interval: str
+    data_from: Ms
+    data_until: Ms
+    serves_from: Ms
+    speaks: bool = Field(description="whether its first moment has come")
+    age: float | None = Field(description="seconds of stream time since data_until")
+    expires: Ms
+    expired: bool = Field(description="too old to be used; its signals say so")
+    promoted: bool
+    reason: str = Field(description="why it was promoted or not")
+    trials: int = Field(description="how many fits were compared")
+    segments: dict[str, SegmentSkill]
+    gate: dict[str, Any] = Field(description="how it compared with the version before")
+    parameters: dict[str, Any]
+
+
+class Progress(Shape):
+    stage: str
+    share: Share
+
+
+class TrainingAttempt(Shape):
+    at: Ms = Field(description="when it began, stream time in ms UTC")
+    result: Literal["running", "trained", "failed"]
+    seconds: float = Field(description="of wall time")
+    reason: str
+    version: str | None
+    promoted: bool
+
+
 class ModelsStatus(Shape):
-    models: dict[str, Any]
-    state: Literal["none", "trained"]
-    reason: str | None
+    """What training is doing, and what the models are worth. Ages are in stream time."""
+
+    state: Literal["none", "collecting", "training", "trained", "failed"]
+    reason: str | None = Field(description="why there is nothing, or nothing new")
+    models: dict[str, ModelStatus] = {}
+    progress: Progress | None = None
+    last_attempt: TrainingAttempt | None = None
+    failures: int = Field(default=0, description="failed attempts in a row")
+    next_due: int | None = Field(default=None, description="stream time in ms UTC")
+    stream_time: int | None = Field(default=None, description="when this was written, stream time in ms UTC")
+    written_at: int | None = Field(default=None, description="the same in ms UTC of this machine")
+    faults: list[str] = Field(default=[], description="what is wrong around training")
+    live: dict[str, Any] = Field(default={}, description="how the models do on what came after")
 
 
 class Provider(BaseModel):

@@ -22,7 +22,9 @@ from bytewax.testing import run_main
 from rich.console import Console
 from rich.progress import Progress
 
-from dataflows.connectors.history import History, Span, records
+from dataflows.connectors.activations import max_age, recorded
+from dataflows.connectors.history import History, Span, activated, records
+from dataflows.connectors.inference import Shelved, Unshelved
 from dataflows.connectors.ingest import Spread
 from dataflows.connectors.journal import Journaled
 from dataflows.signal_file import table, written
@@ -30,6 +32,7 @@ from dataflows.signals import build
 from dataflows.stopping import stopping
 from dataflows.world import World
 from engine.errors import CorruptRecord, SettingsError, StorageError
+from engine.models.shelf import Shelf
 from engine.records import Candle, Outcome, Signal
 from engine.settings import Settings
 from engine.symbols import canonical, names
@@ -156,10 +159,14 @@ def run(
     end: int,
     symbols: Sequence[str] | None = None,
     *,
+    shelf: Shelf | None = None,
+    expire: bool = False,
     show: bool = True,
 ) -> Report:
     """Run the flow over closes in (`begin`, `end`], ms UTC, and write its signals to `out`.
 
+    Every promoted version on the `shelf` serves from the first moment it may, until a newer one does; with
+    `expire` also no longer than a running engine would use it.
     Raises `SettingsError` for an empty span, `UnknownSymbol` for a symbol that is not configured,
     `StorageError` when there are no candles or a file cannot be used, and `KeyboardInterrupt`, with nothing
     written, when it was told to stop.
@@ -169,6 +176,7 @@ def run(
     decide, market = settings.decide, settings.market
     span = Span(decide.interval, settings.read_intervals, begin, end, decide.warm_up, decide.minimum)
     pairs = chosen(settings, symbols)
+    versions = recorded(shelf, max_age(settings) if expire else None) if shelf else []
     refused = Refused()
     with written(out) as draft:
         journal, skipped, candles = records(History(data, market), pairs, span, refused)
@@ -176,7 +184,7 @@ def run(
             found = f"no {decide.interval} candle of {', '.join(skipped)} in that span"
             raise StorageError(f"{data}: {found}")
         started = time.perf_counter()
-        said = flowed(settings, journal, candles, show=show)
+        said = flowed(settings, activated(journal, versions), candles, shelf, show=show)
         seconds = time.perf_counter() - started
         table(said.signals, market).write_parquet(draft)
     return Report(
@@ -195,7 +203,14 @@ def run(
     )
 
 
-def flowed(settings: Settings, journal: Iterator[Journaled], candles: int, *, show: bool) -> Collected:
+def flowed(
+    settings: Settings,
+    journal: Iterator[Journaled],
+    candles: int,
+    shelf: Shelf | None = None,
+    *,
+    show: bool,
+) -> Collected:
     """What the flow says about these records; the progress goes to standard error where a person reads it."""
     sink = Collector()
     console = Console(stderr=True)
@@ -205,7 +220,9 @@ def flowed(settings: Settings, journal: Iterator[Journaled], candles: int, *, sh
         Progress(console=console, disable=not (show and console.is_terminal)) as progress,
     ):
         source = HistorySource(Recorded(journal, progress, candles, stop))
-        run_main(build(World(source, sink), settings), epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
+        # Nothing that is written holds an explanation, and those take longer than the predictions.
+        predict = Unshelved if shelf is None else Shelved(shelf.folder.parent, explain=False)
+        run_main(build(World(source, sink, predict), settings), epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
         if stop.is_set():
             raise KeyboardInterrupt
     return sink.collected

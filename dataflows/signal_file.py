@@ -15,6 +15,7 @@ import polars as pl
 
 from engine.errors import StorageError
 from engine.layers import LAYERS
+from engine.models.view import VIEW
 from engine.records import Signal
 from engine.symbols import Alias, Market, names
 
@@ -26,13 +27,14 @@ SCHEMA: Final[Mapping[str, Any]] = MappingProxyType(
         **dict.fromkeys(
             (
                 *("confidence", "score", "entry", "stop_loss", "take_profit", "position_size", "p_up"),
-                *("p3_down", "p3_neutral", "p3_up", *LAYERS),
+                *("p3_down", "p3_neutral", "p3_up", "novelty", *LAYERS),
             ),
             pl.Float64,
         ),
+        "model_version": pl.String,
     }
 )
-"""The columns of the file: a signal's own, then the score of every layer."""
+"""The columns of the file: a signal's own, the score of every layer, and which version of the model spoke."""
 
 
 @contextmanager
@@ -70,6 +72,7 @@ def table(signals: Sequence[Signal], market: Market = "spot") -> pl.DataFrame:
 def line(signal: Signal, aliases: Sequence[Alias]) -> tuple[Any, ...]:
     alias = next(alias for alias in aliases if alias.covers(signal.time))
     levels = (signal.entry, signal.stop_loss, signal.take_profit)
+    view = signal.models.get(VIEW, {})
     votes = [signal.layers.get(layer) for layer in LAYERS]
     return (
         alias.exchange_symbol,
@@ -81,5 +84,7 @@ def line(signal: Signal, aliases: Sequence[Alias]) -> tuple[Any, ...]:
         signal.position_size,
         signal.p_up,
         *(signal.p3 or (None, None, None)),
+        view.get("novelty"),
         *(None if vote is None else vote.score for vote in votes),
+        view.get("version"),
     )

@@ -21,7 +21,8 @@ from engine.features import Intervals
 from engine.layers import LAYERS
 from engine.ledger import Ledger
 from engine.market import Market
-from engine.memory import Memory, Moments
+from engine.memory import Memory, Moments, besides
+from engine.models.standing import Standing
 from engine.records import Moment, Price, Row, Status, Universe
 from engine.settings import Settings, load
 
@@ -31,16 +32,23 @@ SHOWN: Final = (Price, Status)
 
 def build(world: World, settings: Settings) -> Dataflow:
     """Wire the engine to a world."""
-    decide, config_hash = settings.decide, settings.config_hash
+    decide, models, config_hash = settings.decide, settings.model_intervals, settings.config_hash
     composer = Composer(decide.interval, decide.horizon, settings.thresholds, settings.weights, config_hash)
     layers = {name: new(decide.interval) for name, new in LAYERS.items()}
+    crowds = tuple(step.crowd(interval) for interval in ("", *besides(decide.interval, models)))
 
     def new_memory() -> Memory:
-        return Memory(decide.interval, settings.read_intervals, decide.minimum)
+        return Memory(decide.interval, settings.read_intervals, decide.minimum, models)
+
+    def new_moments() -> Moments:
+        return Moments(decide.interval, models)
+
+    def new_boosted() -> Standing:
+        return Standing("boosted", settings.models.boosted.interval, decide.minimum)
 
     def new_decide() -> Decide:
-        ledger = Ledger(decide.interval, decide.horizon)
-        return Decide(composer, ledger, tuple(layers), f"binance.{settings.market}")
+        ledger, source = Ledger(decide.interval, decide.horizon), f"binance.{settings.market}"
+        return Decide(composer, ledger, ("technical", "correlation"), source, ("boosted",))
 
     # fmt: off
     flow = Dataflow("signals")
@@ -49,24 +57,29 @@ def build(world: World, settings: Settings) -> Dataflow:
     arrived = op.input("ingest", flow, world.ingest)                            # (key, Candle | ...)
     shown = step.only("shown", arrived, SHOWN)                                  # (key, Price | Status)
     universe = step.only("universe", arrived, (Universe,))                      # ("market", Universe)
+    expected = step.send("expected", universe, crowds)                          # ("market...", Universe)
     told = step.without("told", arrived, (*SHOWN, Universe))                    # (symbol, Candle | ...)
 
     # What is known of each symbol when its candle closes, and who moved with whom
     features = step.advance("features", told, Intervals)                        # (symbol, Features | ...)
     known = step.advance("assemble", features, new_memory)                      # (symbol, Row | Moment | ...)
     drafts = step.without("drafts", known, (Row,))                              # (symbol, Moment | Candle)
-    rows = step.send("rows", step.only("row", known, (Row,)), "market")         # ("market", Row)
-    frames = step.advance("market", op.merge("crowd", universe, rows), Market)  # ("market", MarketFrame)
+    rows = step.by_interval("rows", step.only("row", known, (Row,)))            # ("market...", Row)
+    frames = step.advance("market", op.merge("crowd", expected, rows), Market)  # ("market...", MarketFrame)
     back = step.by_symbol("back", frames)                                       # (symbol, MarketFrame)
-    moments = step.advance("moments", op.merge("meet", drafts, back), Moments)  # (symbol, Moment | Candle)
+    met = op.merge("meet", drafts, back)
+    moments = step.advance("moments", met, new_moments)                         # (symbol, Moment | Candle)
     moment = step.only("moment", moments, (Moment,))                            # (symbol, Moment)
 
-    # Layers
+    # Models
+    boosted = step.predict("boosted", moment, new_boosted, world.predict("boosted"))  # (symbol, Prediction)
+
+    # Layers; the one of the models follows from their predictions, where the signal is made
     technical = step.score("technical", moment, layers["technical"])            # (symbol, LayerScore)
     correlation = step.score("correlation", moment, layers["correlation"])      # (symbol, LayerScore)
 
     # One signal, and what became of earlier ones
-    opinions = op.merge("opinions", moments, technical, correlation)            # (symbol, Moment | ...)
+    opinions = op.merge("opinions", moments, boosted, technical, correlation)   # (symbol, Moment | ...)
     decided = step.advance("decide", opinions, new_decide)                      # (symbol, Signal | Outcome)
     op.output("record", op.merge("out", decided, shown), world.record)
     # fmt: on

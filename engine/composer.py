@@ -9,12 +9,22 @@ from collections.abc import Mapping
 from hashlib import sha256
 from math import erf, floor, inf, pi, sqrt
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from engine.errors import CorruptRecord, SettingsError
 from engine.exits import EXITS, Exits, Levels
 from engine.features import SCHEMA
-from engine.records import INTERVALS, Direction, Feed, LayerScore, LayerVote, Moment, Signal
+from engine.models.view import calibrated, remarks, stated
+from engine.records import (
+    INTERVALS,
+    Direction,
+    Feed,
+    LayerScore,
+    LayerVote,
+    Moment,
+    Prediction,
+    Signal,
+)
 
 RANGES: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
@@ -31,9 +41,15 @@ WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
     {
         "technical": {"trending": 45.0, "ranging": 30.0, "mixed": 37.0},
         "correlation": {"trending": 10.0, "ranging": 15.0, "mixed": 12.0},
+        "ml": {"trending": 35.0, "ranging": 35.0, "mixed": 35.0},
     }
 )
 THRESHOLDS: Final[Mapping[str, float]] = MappingProxyType({"majors": 0.005, "alts": 0.008, "memes": 0.015})
+
+LEARNT: Final = "ml"
+"""The layer that speaks only with a calibrated prediction."""
+
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 COLUMNS: Final = ("atr_14", "support", "resistance")
 SIDES: Final[Mapping[int, Direction]] = MappingProxyType({1: "LONG", 0: "NEUTRAL", -1: "SHORT"})
@@ -54,7 +70,7 @@ def stillness(range_share: float, candles: int, threshold: float) -> float:
 
 
 def uncalibrated(agreement: float, strength: float, coverage: float, most: float = 56.0) -> float:
-    """A confidence until a calibrated model speaks: `NOTHING_KNOWN` plus a share of what is left to `most`.
+    """A confidence while no calibrated model speaks: `NOTHING_KNOWN` plus a share of what is left to `most`.
 
     It is **no probability**: all that it promises is to grow with each of agreement, strength and coverage
     (all 0..1) and never to leave 50..`most`. The signal says "uncalibrated" in `degraded`.
@@ -66,18 +82,26 @@ def uncalibrated(agreement: float, strength: float, coverage: float, most: float
 
 
 class Composer:
-    """Combines the layers' scores of one moment into one signal; keeps nothing between two moments.
+    """Combines what layers and models say of one moment into one signal; keeps nothing between two moments.
 
-    The score is the mean of the scores of those who speak, by effective weight. `score`, `confidence`,
-    `position_size` and `risk_reward` are rounded to 4 decimals, and what follows from the score follows
-    from the rounded one. Prices are those of the grid, or unrounded where the grid is unknown.
+    The score is the mean of the scores of those who speak, by effective weight. `score`, `position_size`,
+    `risk_reward` and an uncalibrated confidence are rounded to 4 decimals, and what follows from the score
+    follows from the rounded one. Prices are those of the grid, or unrounded where the grid is unknown.
 
+    With a calibrated prediction the side is that of p_up, taken if it pays, |2 p_up - 1| * expected move >
+    costs, if it is at least `least` sure, if the layers do not contradict it with a score of `bound` or more,
+    and if there are levels. Where the model has no skill there is no side. Confidence is 100 times the
+    probability of what is said, to the bit: of that side, or of no move beyond the threshold for NEUTRAL.
+
+    Without one the side is that of a score of `bound` or more, and "uncalibrated" stands in `degraded`.
     Confidence of LONG and SHORT is `uncalibrated(share of weight on that side, |score| / 100, coverage)`, of
-    NEUTRAL `uncalibrated(share of weight within the bound, (1 - |score| / bound) * stillness, coverage)`.
-    50 says that nothing is known, which is also so when no layer speaks.
+    NEUTRAL `uncalibrated(share of weight within the bound, (1 - |score| / bound) * stillness, coverage)`,
+    with the coverage of all layers but the one that needs the model. 50 says that nothing is known, which is
+    also so when no layer speaks.
 
-    Position size = (confidence - 50) / (most - 50) * min(1, risk_budget / risk), rounded down: the share of a
-    full position, smaller the farther the stop, so that a stop costs at most `risk_budget` of the account.
+    Position size = (confidence - 50) / (most - 50), at most 1, * min(1, risk_budget / risk), rounded down:
+    the share of a full position, smaller the farther the stop, so that a stop costs at most `risk_budget` of
+    the account.
 
     Parameters
     ----------
@@ -90,21 +114,26 @@ class Composer:
     config_hash
         Of everything that can change a signal; part of its id.
     bound
-        |score| from which a signal takes a side. Absolute: a market without opinions makes no signals rather
-        than the least bad ones. A quarter of the scale: the technical layer alone needs 25, beside an
-        undecided correlation layer 33, beside a contradicting one more.
+        |score| from which a signal takes a side without a model, or forbids the model's. Absolute: a market
+        without opinions makes no signals rather than the least bad ones. A quarter of the scale: the
+        technical layer alone needs 25, beside an undecided correlation layer 33, beside a contradicting one
+        more.
     costs
         Fee and slippage of entry and exit, a fraction: two sides of 0.05 % + 0.02 %. A target that does not
         lie beyond them is no trade, whatever the score.
     most
-        The cap of an uncalibrated confidence: on real candles the best tenth of a fitted model's calls comes
-        true in 56 of 100 cases, and nothing unfitted may claim more.
+        The cap of an uncalibrated confidence, from which on a position is a full one: on real candles the
+        best tenth of a fitted model's calls comes true in 56 of 100 cases, and nothing unfitted may claim
+        more.
     risk_budget
         The fraction of the account that a stop may cost.
     grace
         How long after the next close, in ms, a signal stays valid: what the next one may need to replace it.
+    least
+        The confidence, in percent, from which a model's side is a call. Absolute, as `bound` is.
     exits
-        Where stop and target are put.
+        Where stop and target are put; a model's trade lasts the horizon, and has its stops as far out as
+        prices wander in that time.
     index
         Where the features `COLUMNS` stand in `Features.values`.
     """
@@ -122,6 +151,7 @@ class Composer:
         most: float = 56.0,
         risk_budget: float = 0.01,
         grace: int = 10_000,
+        least: float = 54.0,
         exits: Exits = EXITS,
         index: Mapping[str, int] = SCHEMA.index,
     ) -> None:
@@ -134,7 +164,9 @@ class Composer:
         self.most = most
         self.risk_budget = risk_budget
         self.grace = grace
+        self.least = least
         self.exits = exits
+        self._lasting = exits.over(horizon)
         self._raw = by_condition(weights)
         self._columns = tuple(index[name] for name in COLUMNS)
 
@@ -153,20 +185,28 @@ class Composer:
         condition: str,
         feed: Feed,
         sources: Mapping[str, int],
+        predictions: Mapping[str, Prediction] = NOTHING,
+        models: Mapping[str, Any] = NOTHING,
     ) -> Signal:
         """One signal of one moment.
 
         `scores` is by layer, `condition` a key of the raw weights, `sources` names what the moment was made
-        of with its as-of time in ms. Raises `SettingsError` for a layer, condition or segment that no setting
-        knows, `CorruptRecord` for a score that is out of bounds.
+        of with its as-of time in ms. `predictions` is by model, `models` what the signal tells of each.
+        Raises `SettingsError` for a layer, condition or segment that no setting knows, `CorruptRecord` for a
+        score or probability that is out of bounds.
         """
         raw = self._weights(condition, scores)
         votes = weigh(raw, scores)
         score = (
             round(sum([vote.weight * vote.score for vote in votes.values()]), 4) + 0.0
         )  # -0.0 + 0.0 is 0.0
-        side, levels, faults = self._trade(moment, score)
-        confidence = self._confidence(moment, side, score, votes, raw)
+        view = calibrated(predictions)
+        side, levels, faults = self._trade(
+            moment, self._side(view, score), self.exits if view is None else self._lasting
+        )
+        confidence = self._confidence(moment, side, score, votes, raw) if view is None else stated(view, side)
+        notes = ["uncalibrated"] if view is None else []
+        notes += [note for said in predictions.values() for note in remarks(said)]
         silent = [f"layer {layer} silent" for layer in raw if layer not in votes or not votes[layer].coverage]
         time = moment.time
         length = INTERVALS[self.interval]
@@ -180,17 +220,18 @@ class Composer:
             direction=SIDES[side],
             confidence=confidence,
             score=score,
-            p_up=None,
-            p3=None,
+            p_up=view.p_up if view else None,
+            p3=view.p3 if view else None,
             position_size=self._size(confidence, levels),
             entry=moment.candle.close,
             stop_loss=levels.stop if levels else None,
             take_profit=levels.target if levels else None,
             risk_reward=round(levels.reward / levels.risk, 4) if levels else None,
             layers=votes,
-            degraded=(*moment.degraded, "uncalibrated", *silent, *faults),
+            degraded=(*moment.degraded, *notes, *silent, *faults),
             sources=dict(sources),
             feed=feed,
+            models=dict(models),
         )
 
     def _weights(self, condition: str, scores: Mapping[str, LayerScore]) -> dict[str, float]:
@@ -202,15 +243,25 @@ class Composer:
             raise SettingsError(f"layers: no weights for {unknown}, only for {', '.join(raw)}")
         return raw
 
-    def _trade(self, moment: Moment, score: float) -> tuple[int, Levels | None, tuple[str, ...]]:
+    def _side(self, view: Prediction | None, score: float) -> int:
+        """Which side is wanted, 1 up, -1 down, 0 none; before it is known whether a trade can stand there."""
+        if view is None or view.p_up is None:
+            return 0 if abs(score) < self.bound else 1 if score > 0 else -1
+        side = 1 if view.p_up > 0.5 else -1
+        pays = abs(2 * view.p_up - 1) * (view.expected_move or 0.0) > self.costs
+        sure = stated(view, side) >= self.least
+        return side if view.skill and pays and sure and side * score > -self.bound else 0
+
+    def _trade(self, moment: Moment, side: int, exits: Exits) -> tuple[int, Levels | None, tuple[str, ...]]:
+        """The side that is left, its levels, and what was in the way."""
         values = moment.now.values
         atr, low, high = [values[column] for column in self._columns]
         if not atr > 0:
             return 0, None, ("no atr",)
-        if abs(score) < self.bound:
+        if not side:
             return 0, None, ()
-        side, behind, ahead = (1, low, high) if score > 0 else (-1, high, low)
-        levels = self.exits.levels(side, moment.candle.close, atr, behind, ahead, moment.listing.price_step)
+        behind, ahead = (low, high) if side > 0 else (high, low)
+        levels = exits.levels(side, moment.candle.close, atr, behind, ahead, moment.listing.price_step)
         if levels is None:
             return 0, None, ("no levels",)
         if levels.reward <= self.costs:
@@ -225,7 +276,9 @@ class Composer:
         votes: Mapping[str, LayerVote],
         raw: Mapping[str, float],
     ) -> float:
-        coverage = sum([vote.weight_raw * vote.coverage for vote in votes.values()]) / sum(raw.values())
+        read = [layer for layer in raw if layer != LEARNT]
+        spoken = [votes[layer].weight_raw * votes[layer].coverage for layer in read if layer in votes]
+        coverage = sum(spoken) / (sum([raw[layer] for layer in read]) or inf)
         if side:
             agreement = sum([vote.weight for vote in votes.values() if side * vote.score > 0])
             return uncalibrated(agreement, abs(score) / 100, coverage, self.most)
@@ -240,7 +293,7 @@ class Composer:
     def _size(self, confidence: float, levels: Levels | None) -> float:
         if levels is None:
             return 0.0
-        belief = (confidence - NOTHING_KNOWN) / (self.most - NOTHING_KNOWN)
+        belief = min(1.0, (confidence - NOTHING_KNOWN) / (self.most - NOTHING_KNOWN))
         return floor(1e4 * belief * min(1.0, self.risk_budget / levels.risk)) / 1e4
 
 

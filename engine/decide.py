@@ -1,21 +1,22 @@
-"""The last step of a symbol: the ledger resolves with the newest candle first, then the composer speaks.
+"""The last step of a symbol: the newest candle judges what was said before, then the composer speaks.
 
-Nothing is composed before every layer has answered for the same close.
+Nothing is composed before every layer and every model has answered for the same close.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from engine.composer import Composer
 from engine.gather import Turnstile
-from engine.layers import condition
+from engine.layers import Ml, condition
 from engine.ledger import Ledger
-from engine.records import Candle, LayerScore, Moment, Outcome, Signal
+from engine.models.track import Track
+from engine.records import INTERVALS, Candle, LayerScore, Moment, Outcome, Prediction, Signal
 
 
 class Decide:
-    """One symbol's decisions: moments and layer scores in, outcomes and signals out, in time order.
+    """One symbol's decisions: moments, scores and predictions in, outcomes and signals out, in time order.
 
     Parameters
     ----------
@@ -24,32 +25,61 @@ class Decide:
     ledger
         Holds this symbol's open signals until their horizon.
     layers
-        Names of the layers that answer every moment.
+        Names of the layers that answer every moment; the ml layer is asked here, once the models have.
     source
         What the candles come from, as `sources` of a signal names it.
+    models
+        Names of the models that answer every moment; a layer must not have one of their names.
     """
 
-    def __init__(self, composer: Composer, ledger: Ledger, layers: tuple[str, ...], source: str) -> None:
+    def __init__(
+        self,
+        composer: Composer,
+        ledger: Ledger,
+        layers: tuple[str, ...],
+        source: str,
+        models: tuple[str, ...] = (),
+    ) -> None:
         self.composer = composer
         self.ledger = ledger
         self.source = source
-        self._gate = Turnstile[Moment | Candle, LayerScore](layers)
+        self.models = models
+        self._ml = Ml()
+        self._track = Track()
+        self._gate = Turnstile[Moment | Candle, LayerScore | Prediction]((*layers, *models))
 
-    def update(self, record: Moment | Candle | LayerScore) -> Iterator[Outcome | Signal]:
-        """Take in a moment, a candle without one, or a layer's score; answer what follows."""
+    def update(self, record: Moment | Candle | LayerScore | Prediction) -> Iterator[Outcome | Signal]:
+        """Take in a moment, a candle without one, a layer's score or a model's prediction."""
         match record:
             case LayerScore():
                 passing = self._gate.answer(record.time, record.layer, record)
+            case Prediction():
+                passing = self._gate.answer(record.time, record.model, record)
             case Moment():
                 passing = self._gate.wait(record.time, record)
             case _:
                 passing = iter(self._gate.follow(record))
-        for held, scores in passing:
-            if isinstance(held, Candle):
-                yield from self.ledger.resolve(held)
-                continue
-            yield from self.ledger.resolve(held.candle)
-            sources = {f"{self.source}:{name}": known.time for name, known in held.features.items()}
-            signal = self.composer.compose(held, scores, condition(held), held.feed, sources)
-            self.ledger.open(signal, self.composer.threshold(held.listing.segment))
-            yield signal
+        for held, answers in passing:
+            candle = held if isinstance(held, Candle) else held.candle
+            yield from self.ledger.resolve(candle)
+            self._track.resolve(candle)
+            if isinstance(held, Moment):
+                yield self._signal(held, answers)
+
+    def _signal(self, moment: Moment, answers: Mapping[str, LayerScore | Prediction]) -> Signal:
+        """The signal of a moment whose answers are all there; it is open from now on."""
+        threshold = self.composer.threshold(moment.listing.segment)
+        until = moment.time + self.composer.horizon * INTERVALS[moment.interval]
+        predictions = {name: said for name in self.models if isinstance(said := answers[name], Prediction)}
+        scores = {name: said for name, said in answers.items() if isinstance(said, LayerScore)}
+        scores[self._ml.name] = self._ml(moment, predictions)
+        models = {
+            name: self._track.told(said, until, moment.candle.close, threshold)
+            for name, said in predictions.items()
+        }
+        sources = {f"{self.source}:{name}": known.time for name, known in moment.features.items()}
+        signal = self.composer.compose(
+            moment, scores, condition(moment), moment.feed, sources, predictions, models
+        )
+        self.ledger.open(signal, threshold)
+        return signal

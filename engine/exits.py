@@ -5,9 +5,10 @@ A price that cannot stand on its side of the entry is no level.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from math import sqrt
 from typing import Final, NamedTuple
 
 
@@ -66,6 +67,21 @@ class Exits:
     open_stop: float = 1.5
     noise: float = 0.25
     risk_reward: tuple[float, float] = (1.5, 4.0)
+
+    def over(self, candles: int) -> Exits:
+        """The same for a trade of so many candles: prices wander with the root of time.
+
+        >>> Exits().over(4).stop_ranges
+        (2.0, 6.0)
+        """
+        root = sqrt(candles)
+        least, most = self.stop_ranges
+        return replace(
+            self,
+            stop_ranges=(least * root, most * root),
+            open_stop=self.open_stop * root,
+            noise=self.noise * root,
+        )
 
     def levels(
         self, side: int, entry: float, atr: float, behind: float, ahead: float, step: float

@@ -69,7 +69,7 @@ class Turnstile(Generic[Held, Answer]):
     Parameters
     ----------
     names
-        The answers that a waiting record needs, all of them.
+        The answers that a waiting record needs, all of them, unless it says itself which.
 
     Examples
     --------
@@ -85,19 +85,21 @@ class Turnstile(Generic[Held, Answer]):
     def __init__(self, names: tuple[str, ...], early: int = 64) -> None:
         self.names = names
         self.early = early
-        self._queue: deque[tuple[int | None, Held]] = deque()
+        self._queue: deque[tuple[int | None, Held, tuple[str, ...] | None]] = deque()
         self._answers: dict[int, dict[str, Answer]] = {}
 
-    def wait(self, time: int, record: Held) -> Iterator[tuple[Held, Mapping[str, Answer]]]:
-        """Take in a record that needs every answer for `time`; answer what may pass now."""
-        self._queue.append((time, record))
+    def wait(
+        self, time: int, record: Held, names: tuple[str, ...] | None = None
+    ) -> Iterator[tuple[Held, Mapping[str, Answer]]]:
+        """Take in a record that needs `names` for `time`, None = every answer; answer what may pass now."""
+        self._queue.append((time, record, names))
         return self._passing()
 
     def follow(self, record: Held) -> Iterable[tuple[Held, Mapping[str, Answer]]]:
         """Take in a record that needs nothing but its turn; answer what may pass now."""
         if not self._queue:
             return ((record, {}),)
-        self._queue.append((None, record))
+        self._queue.append((None, record, None))
         return self._passing()
 
     def answer(self, time: int, name: str, answer: Answer) -> Iterator[tuple[Held, Mapping[str, Answer]]]:
@@ -109,13 +111,15 @@ class Turnstile(Generic[Held, Answer]):
 
     def _passing(self) -> Iterator[tuple[Held, Mapping[str, Answer]]]:
         while self._queue:
-            time, record = self._queue[0]
+            time, record, names = self._queue[0]
             if time is None:
                 self._queue.popleft()
                 yield record, {}
                 continue
             answers = self._answers.get(time)
-            if answers is None or len(answers) < len(self.names):
+            if answers is None or len(answers) < len(self.names if names is None else names):
+                return
+            if names is not None and not answers.keys() >= set(names):
                 return
             self._queue.popleft()
             del self._answers[time]

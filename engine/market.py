@@ -29,8 +29,9 @@ class Market:
     """The market step: rows of all symbols in, one frame per symbol whose row `speaks` out, in time order.
 
     The frame of a time is complete when every symbol of the Universe that its rows name has sent its row.
-    Rows of one symbol come in time order; beyond that any interleaving gives the same frames, as long as a
-    Universe shares a symbol with the one before it.
+    Rows of one symbol come in time order; beyond that any interleaving gives the same frames, as long as the
+    Universe of a frame shares a symbol with that of the frame before. All rows of one step are of one
+    interval, which the frames repeat.
 
     A frame's numbers are measured over the last `window` frames and nothing older, where both returns are
     there; a quarter of those frames must be, else nan:
@@ -141,9 +142,12 @@ class Market:
         if True not in speaking:
             return []
         facts = (self._last, len(present), len(symbols))
+        interval, filled = next(iter(rows.values())).interval, self._panel.filled
         columns = self._panel.measure().T.tolist()
         told = compress(zip(symbols, columns, strict=True), speaking)
-        return [MarketFrame(symbol, *facts, *column) for symbol, column in told]
+        return [
+            MarketFrame(symbol, *facts, *column, interval=interval, filled=filled) for symbol, column in told
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_panel": self._panel.returns()}

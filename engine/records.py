@@ -18,6 +18,9 @@ INTERVALS: Final[Mapping[str, int]] = MappingProxyType(
 )
 """Every candle interval the engine knows, in ms, shortest first."""
 
+NEVER: Final = 1 << 62
+"""A time that does not come, in ms."""
+
 Direction = Literal["LONG", "SHORT", "NEUTRAL"]
 Feed = Literal["live", "replay", "simulated"]
 
@@ -171,6 +174,25 @@ class Membership(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
+class Activation(Frozen):
+    """A version of a model may serve moments after `time`; journaled, so that a replay uses the same one.
+
+    No moment before `serves_from` is served by it, whatever `time` says: what it was fitted on would be that
+    moment's own future. After `expires` it is too old to be used. All in ms UTC.
+    """
+
+    time: int
+    model: str
+    version: str
+    serves_from: int
+    expires: int = NEVER
+
+    def serves(self, time: int) -> bool:
+        """Whether a moment at `time` may be served by it, however old it is."""
+        return self.time < time and self.serves_from <= time
+
+
+@dataclass(frozen=True, slots=True)
 class Price(Frozen):
     """The last traded price: shown to people, never part of a signal and never journaled."""
 
@@ -198,10 +220,11 @@ class Features(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Row(Frozen):
-    """What one symbol tells the market at a moment: four small fields, never a window.
+    """What one symbol tells the market at a moment: a few small fields, never a window.
 
     `present` is False when its candle did not come in time; `speaks` says that a moment waits for the frame.
-    `universe` is the time of the Universe that says who else is expected.
+    `universe` is the time of the Universe that says who else is expected. `interval` is that of the return:
+    "" stands for the decision interval, else it is that of a model.
     """
 
     symbol: str
@@ -210,13 +233,15 @@ class Row(Frozen):
     log_return: float
     present: bool
     speaks: bool
+    interval: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketFrame(Frozen):
     """Who moved with whom when candle `time` closed, seen from one symbol.
 
-    Returns are log returns of the decision interval; nan = not known yet.
+    Returns are log returns of the decision interval, or of the model's `interval` where that is another one;
+    nan = not known yet. `filled` is how many frames the window holds.
     """
 
     symbol: str
@@ -234,6 +259,8 @@ class MarketFrame(Frozen):
     sector_beta: float
     spread_z: float
     lead: float
+    interval: str = field(default="", kw_only=True)
+    filled: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +268,8 @@ class Moment(Frozen):
     """Everything known about one symbol when its decision candle closes at `time`.
 
     `features` holds the newest closed Features of every interval a layer reads; `degraded` names what is
-    missing. `market` is None until the market frame has come.
+    missing. `market` is None until the market frame has come; `frames` holds that of each model's interval
+    which closes at this moment. `activations` says which version of each model serves it.
     """
 
     symbol: str
@@ -252,6 +280,8 @@ class Moment(Frozen):
     degraded: tuple[str, ...] = ()
     market: MarketFrame | None = None
     feed: Feed = "live"
+    frames: Mapping[str, MarketFrame] = field(default_factory=dict)
+    activations: Mapping[str, Activation] = field(default_factory=dict)
 
     @property
     def candle(self) -> Candle:
@@ -261,6 +291,34 @@ class Moment(Frozen):
     def now(self) -> Features:
         """The decision interval's features."""
         return self.features[self.interval]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction(Frozen):
+    """What a model says of one symbol, as it stands at the moment of `time`.
+
+    It was made when candle `made` of the model's interval closed; in between the last one stands. `p_up` is
+    the calibrated P(close at the horizon > close now), `p3` the calibrated probabilities of a move down, of
+    none and up, at the segment's threshold; `expected_move` the mean of |move| as a fraction. All None where
+    the model has nothing to say, and `fault` says why. `skill` is False for a model that knew nothing on data
+    it had not seen. `novelty` is the distance from what it was fitted on, 1 = the farthest that is usual.
+    `quantile` bounds 1 - p of the classes of a 90 % set. `contributions` are (input, log-odds) pairs, the
+    largest first.
+    """
+
+    symbol: str
+    time: int
+    model: str
+    made: int
+    version: str | None = None
+    p_up: float | None = None
+    p3: tuple[float, float, float] | None = None
+    skill: bool = False
+    expected_move: float | None = None
+    novelty: float | None = None
+    quantile: float | None = None
+    contributions: tuple[tuple[str, float], ...] = ()
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ PLAIN: Final = frozenset({str, int, bool, type(None)})
 
 NUMPY: Final = orjson.OPT_SERIALIZE_NUMPY  # a layer's numpy float is a number like any other
 
+NUMBERS: Final = ("p_up", "expected_move", "novelty", "coverage", "age", "made", "covered")
+MODEL: Final = frozenset({*NUMBERS, "version", "skill", "p3", "set", "contributions", "fault"})
+"""What a signal tells of a model, and which of it are plain numbers."""
+
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -147,7 +151,7 @@ def total(record: Signal | Outcome) -> float:
     """Some number that is finite if every number of the record is."""
     if isinstance(record, Outcome):
         return record.confidence + record.entry + (record.close or 0.0) + (record.move or 0.0)
-    if record.regime or record.models or record.risk:
+    if record.regime or record.risk:
         return nan  # free-form: has to be walked
     numbers = [record.confidence, record.score, record.position_size, record.entry, record.p_up or 0.0]
     numbers += [
@@ -159,6 +163,18 @@ def total(record: Signal | Outcome) -> float:
     for vote in record.layers.values():
         numbers += [vote.score, vote.weight_raw, vote.weight, vote.coverage]
         numbers += [reason.points for reason in vote.reasons]
+    for body in record.models.values():
+        numbers.append(model_total(body))
+    return sum(numbers)
+
+
+def model_total(body: Any) -> float:
+    """Some number that is finite if every number of a model's body is; nan where it has to be walked."""
+    if not isinstance(body, Mapping) or body.keys() != MODEL:
+        return nan
+    numbers = [body[name] or 0.0 for name in NUMBERS]
+    numbers += (body["p3"] or {}).values()
+    numbers += [value for _, value in body["contributions"]]
     return sum(numbers)
 
 

@@ -6,7 +6,7 @@ What is not there is not made up: a missing row stays a gap, a higher interval i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import nan
@@ -17,7 +17,7 @@ import polars as pl
 
 from dataflows.replay.instruments import decimals_of
 from engine.errors import CorruptRecord, StorageError
-from engine.records import INTERVALS, Candle, Listing, Live, Tick, Universe
+from engine.records import INTERVALS, Activation, Candle, Listing, Live, Tick, Universe
 from engine.symbols import Alias, Market, listing, names
 
 PRICES: Final = ("open", "high", "low", "close")
@@ -144,8 +144,9 @@ def per_coin(rows: pl.DataFrame, multiplier: int) -> pl.DataFrame:
     """Prices and volumes of one coin, of a contract that holds `multiplier` of them."""
     if multiplier == 1:
         return rows
+    # numpy divides as the live path does, to the last bit; polars would multiply by the reciprocal.
     return rows.with_columns(
-        *(pl.col(name) / multiplier for name in PRICES),
+        *(pl.Series(name, rows[name].to_numpy() / multiplier) for name in PRICES),
         *(pl.col(name) * multiplier for name in ("volume", "taker_buy_base")),
     )
 
@@ -248,3 +249,18 @@ def in_order(
             yield candle
     for time in range(due, span.end + 1, step):
         yield Tick(time)
+
+
+def activated(
+    records: Iterable[Universe | Live | Candle | Tick], activations: Iterable[Activation]
+) -> Iterator[Universe | Live | Candle | Tick | Activation]:
+    """`records` with each Activation before the first candle that closes after it.
+
+    `activations` are in the order of their times. Where one stands depends on nothing that comes later.
+    """
+    waiting = deque(activations)
+    for record in records:
+        if isinstance(record, Candle):
+            while waiting and waiting[0].time < record.time:
+                yield waiting.popleft()
+        yield record

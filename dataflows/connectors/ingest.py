@@ -19,7 +19,8 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from dataflows.connectors.background import Background, Mailbox
 from dataflows.connectors.journal import Journal, Journaled
 from engine.errors import StorageError
-from engine.records import Candle, Correction, Live, Membership, Universe
+from engine.memory import with_activation
+from engine.records import Activation, Candle, Correction, Live, Membership, Universe
 
 MARKET: Final = "market"
 SHOWN: Final = "shown"
@@ -46,6 +47,7 @@ class Position:
     live: Live | None = None
     leaving: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
+    activations: tuple[Activation, ...] = ()
 
 
 class Spread:
@@ -65,11 +67,12 @@ class Spread:
         self._live = start.live
         self._leaving = start.leaving
         self._symbols = start.symbols
+        self._activations = start.activations
 
     @property
     def position(self) -> Position:
         """Where it stands now."""
-        return Position(self.seq, self._live, self._leaving, self._symbols)
+        return Position(self.seq, self._live, self._leaving, self._symbols, self._activations)
 
     def address(self, seq: int, record: Journaled) -> list[tuple[str, Any]]:
         """The (key, record) pairs of one journaled record."""
@@ -79,20 +82,31 @@ class Spread:
                 return [(record.symbol, record)]
             case Live():
                 self._live = record
+            case Activation():
+                self._stand(record)
             case Universe():
                 return [(MARKET, record), *self._join(record)]
         return [(symbol, record) for symbol in sorted({*self._symbols, *self._leaving})]
 
     def _join(self, universe: Universe) -> Iterator[tuple[str, Any]]:
-        """Tell every symbol, old and new, whether it is expected; a new one also hears the last Live."""
+        """Tell every symbol, old and new, whether it is expected; a new one also hears what it missed."""
         listings = {listing.symbol: listing for listing in universe.listings}
         before = self._symbols
         for symbol in sorted({*before, *listings}):
-            if symbol not in before and self._live is not None:
-                yield symbol, self._live
+            if symbol not in before:
+                yield from ((symbol, said) for said in self._standing())
             yield symbol, Membership(symbol, universe.time, listings.get(symbol))
         self._leaving = tuple(symbol for symbol in before if symbol not in listings)
         self._symbols = tuple(sorted(listings))
+
+    def _standing(self) -> tuple[Live | Activation, ...]:
+        """What was said to everyone and still holds, in the order in which a symbol hears it."""
+        return self._activations if self._live is None else (self._live, *self._activations)
+
+    def _stand(self, new: Activation) -> None:
+        mine = tuple(one for one in self._activations if one.model == new.model)
+        others = (one for one in self._activations if one.model != new.model)
+        self._activations = (*others, *with_activation(mine, new))
 
 
 class IngestPartition(StatefulSourcePartition[tuple[str, Any], Position]):

@@ -14,12 +14,12 @@ import orjson
 
 from dataflows.connectors.database import Database, Synchronous
 from engine.errors import CorruptRecord, StorageError
-from engine.records import Candle, Correction, Listing, Live, Tick, Universe
+from engine.records import Activation, Candle, Correction, Listing, Live, Tick, Universe
 
-Journaled = Candle | Correction | Tick | Live | Universe
+Journaled = Candle | Correction | Tick | Live | Universe | Activation
 Columns = tuple[int, str, str, int, bytes]  # kind, symbol, interval, time, body
 
-CANDLE, CORRECTION, TICK, LIVE, UNIVERSE = 1, 2, 3, 4, 5
+CANDLE, CORRECTION, TICK, LIVE, UNIVERSE, ACTIVATION = 1, 2, 3, 4, 5, 6
 COLUMNS: Final = "seq, kind, symbol, interval, time, body"
 VERSION: Final = "journal 1"
 SCHEMA: Final = """
@@ -114,6 +114,14 @@ class Journal:
         """Who is expected now."""
         return cast("Universe | None", self._last("kind > 2 AND kind = ?", UNIVERSE))
 
+    def last_activations(self) -> dict[str, Activation]:
+        """The newest Activation of each model."""
+        rows = self.database.rows(
+            f"SELECT {COLUMNS} FROM journal WHERE kind > 2 AND kind = ? ORDER BY seq", ACTIVATION
+        )
+        found = (cast("Activation", record) for _, record in self._decoded(rows))
+        return {activation.model: activation for activation in found}
+
     def candle(self, symbol: str, interval: str, time: int) -> Candle | None:
         """The candle that closed at `time` as it is known now: with its last Correction, if one came."""
         found = self._last("kind <= 2 AND symbol = ? AND interval = ? AND time = ?", symbol, interval, time)
@@ -126,7 +134,8 @@ class Journal:
 
         Kept whatever their age: everything numbered above `keep_after`, everything from the first Tick at or
         after `before_ms` on, and the newest record of every kind and market, so that no question above
-        changes its answer. Goes `chunk` records at a time, with a `pause` in seconds between for appends.
+        changes its answer; and of each model the newest old Activation: what is kept begins with it.
+        Goes `chunk` records at a time, with a `pause` in seconds between for appends.
         """
         (end,) = self.database.rows(PRUNE_END, TICK, before_ms)[0]
         if keep_after is not None:
@@ -134,7 +143,7 @@ class Journal:
         gone = 0
         while True:
             with self.database.transaction("prune") as connection:
-                last = connection.execute(PRUNE, (end, before_ms, chunk)).rowcount
+                last = connection.execute(PRUNE, (end, before_ms, ACTIVATION, chunk)).rowcount
             gone += last
             if last < chunk:
                 return gone
@@ -170,13 +179,17 @@ FROM (SELECT coalesce(max(seq), 0) AS head FROM journal)
 PRUNE: Final = """
 DELETE FROM journal WHERE seq IN (
     SELECT seq FROM journal AS old
-    WHERE seq < ? AND time < ?
+    WHERE seq < ?1 AND time < ?2
       AND CASE WHEN kind <= 2
           THEN time < (SELECT max(time) FROM journal AS n
                        WHERE n.kind <= 2 AND n.symbol = old.symbol AND n.interval = old.interval)
+          WHEN kind = ?3
+          THEN seq < (SELECT max(seq) FROM journal AS n
+                      WHERE n.kind > 2 AND n.kind = ?3 AND n.symbol = old.symbol
+                        AND n.seq < ?1 AND n.time < ?2)
           ELSE seq < (SELECT max(seq) FROM journal AS n WHERE n.kind > 2 AND n.kind = old.kind)
           END
-    ORDER BY seq LIMIT ?)
+    ORDER BY seq LIMIT ?4)
 """
 
 
@@ -196,6 +209,10 @@ def encode(record: Journaled) -> Columns:
             for one in record.listings
         ]
         return UNIVERSE, "", "", record.time, orjson.dumps(listings)
+    if isinstance(record, Activation):
+        # A model's name stands where a market's does.
+        body = orjson.dumps((record.version, record.serves_from, record.expires))
+        return ACTIVATION, record.model, "", record.time, body
     raise StorageError(f"the journal keeps no {type(record).__name__}: {record!r}")
 
 
@@ -230,5 +247,6 @@ DECODE: Final[dict[int, Callable[[str, str, int, Any], Journaled]]] = {
     TICK: lambda symbol, interval, time, body: Tick(time),
     LIVE: lambda symbol, interval, time, body: Live(time, *body),
     UNIVERSE: to_universe,
+    ACTIVATION: lambda symbol, interval, time, body: Activation(time, symbol, *body),
 }
 """How a row of each kind becomes its record again."""

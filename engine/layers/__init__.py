@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from engine.layers.correlation import Correlation
+from engine.layers.ml import Ml
 from engine.layers.technical import Condition, Technical, condition
 from engine.records import LayerScore, Moment
 
-__all__ = ["LAYERS", "Condition", "Correlation", "Layer", "Technical", "condition"]
+__all__ = ["LAYERS", "Condition", "Correlation", "Layer", "Ml", "Technical", "condition"]
 
 
 class Layer(Protocol):
@@ -26,6 +27,7 @@ LAYERS: Final[Mapping[str, Callable[[str], Layer]]] = MappingProxyType(
     {
         "technical": Technical,
         "correlation": lambda interval: Correlation(),
+        "ml": lambda interval: Ml(),
     }
 )
 """By name, what makes a layer for a decision interval."""

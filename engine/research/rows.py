@@ -103,12 +103,12 @@ def track(symbol: str, interval: str, candles: Iterable[Candle]) -> Track:
 
 
 def frames(
-    returns: Returns, listings: Sequence[Listing], interval: str, begin: int, end: int
+    returns: Returns, listings: Sequence[Listing], interval: str, begin: int, end: int, every: int = 1
 ) -> dict[str, Singles]:
     """Each symbol's market frames (n, MARKET) at its closes in (`begin`, `end`], nan at all others.
 
     A symbol is expected from its first close on. A frame looks back on `WINDOW` closes: only those are read
-    before `begin`.
+    before `begin`. With `every` only closes on that many times the interval's grid are measured.
     """
     step = INTERVALS[interval]
     places = {
@@ -116,7 +116,8 @@ def frames(
     }
     found = {symbol: np.full((len(at), len(MARKET)), np.nan, np.float32) for symbol, at in places.items()}
     market = Market(WINDOW)
-    for record in crowd(returns, places, listings, range(begin - (WINDOW - 1) * step, end + 1, step)):
+    closes = range(begin - (WINDOW - 1) * step, end + 1, step)
+    for record in crowd(returns, places, listings, closes, every):
         for frame in market.update(record):
             if frame.time > begin:
                 found[frame.symbol][places[frame.symbol][frame.time]] = FRAME(frame)
@@ -124,7 +125,11 @@ def frames(
 
 
 def crowd(
-    returns: Returns, places: Mapping[str, Mapping[int, int]], listings: Sequence[Listing], closes: range
+    returns: Returns,
+    places: Mapping[str, Mapping[int, int]],
+    listings: Sequence[Listing],
+    closes: range,
+    every: int = 1,
 ) -> Iterator[Row | Universe]:
     """What symbols tell the market at `closes`: one row of each that has begun by then, there or not."""
     begun = [(int(returns[one.symbol][0][0]), one) for one in listings if len(returns[one.symbol][0])]
@@ -134,8 +139,9 @@ def crowd(
         if len(now := tuple(one for first, one in begun if first <= time)) != len(members):
             members, universe = now, time - closes.step
             yield Universe(universe, members)
+        asked = time // closes.step % every == 0
         for one in members:
             place = places[one.symbol].get(time)
             move = NOT_YET if place is None else float(returns[one.symbol][1][place])
             here = place is not None
-            yield Row(one.symbol, time, universe, move, present=here, speaks=here)
+            yield Row(one.symbol, time, universe, move, present=here, speaks=here and asked)

@@ -24,12 +24,14 @@ from engine.settings.values import (
     Interval,
     Intervals,
     Keys,
+    MlWeight,
     Origins,
     Pairs,
     Positive,
     RedisUrl,
     Rest,
     SegmentName,
+    Share,
     Stream,
     TechnicalWeight,
     Text,
@@ -53,7 +55,7 @@ class Segment(Block):
 class Decide(Block):
     interval: Interval = "5m"
     horizon: Annotated[int, Field(ge=1, le=1000)] = 12
-    warm_up: Annotated[int, Field(ge=1, le=5000)] = 1000
+    warm_up: Annotated[int, Field(ge=1, le=5000)] = 1200
     minimum: Count = 500
 
     @model_validator(mode="after")
@@ -126,9 +128,51 @@ class CorrelationWeights(Block):
     mixed: CorrelationWeight = 12
 
 
+class MlWeights(Block):
+    trending: MlWeight = 35
+    ranging: MlWeight = 35
+    mixed: MlWeight = 35
+
+
 class Layers(Block):
     technical: TechnicalWeights = TechnicalWeights()
     correlation: CorrelationWeights = CorrelationWeights()
+    ml: MlWeights = MlWeights()
+
+
+class Trees(Block):
+    """How one segment's trees are grown, to begin with; the search may leave it."""
+
+    max_depth: Annotated[int, Field(ge=1, le=16)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    n_estimators: Annotated[int, Field(ge=1, le=5000)] = 200
+    subsample: Share = 0.8
+    colsample_bytree: Share = 0.8
+    min_child_weight: Annotated[float, Field(ge=0)] = 1
+
+
+class Boosted(Block):
+    interval: Interval = "1h"
+    embargo: Annotated[int, Field(ge=0, le=1000)] = 1
+    minimum: Count = 500
+    window_days: Positive = 1095
+    retrain_hours: Positive = 6
+    max_age_hours: Positive = 168
+    trees: Mapping[SegmentName, Trees] = {
+        "majors": Trees(max_depth=8, learning_rate=0.03),
+        "alts": Trees(max_depth=7, learning_rate=0.05),
+        "memes": Trees(max_depth=6, learning_rate=0.08, subsample=0.6, colsample_bytree=0.6),
+    }
+
+    def trees_of(self, segment: str) -> Trees:
+        """How this segment's trees are grown; a segment without trees of its own has those of the alts."""
+        return self.trees.get(segment) or Trees(max_depth=7, learning_rate=0.05)
+
+
+class Models(Block):
+    shelf: Folder | None = None
+    keep: Annotated[int, Field(ge=2)] = 12
+    boosted: Boosted = Boosted()
 
 
 class Redis(Block):
@@ -195,6 +239,7 @@ class Settings(Block):
     gather: Gather = Gather()
     binance: Binance = Binance()
     layers: Layers = Layers()
+    models: Models = Models()
     redis: Redis = Redis()
     storage: Storage = Storage()
     api: Api = Api()
@@ -253,13 +298,24 @@ class Settings(Block):
         return self.layers.model_dump()
 
     @property
+    def shelf(self) -> Path:
+        """Where trained models lie."""
+        return self.models.shelf or self.storage.folder / "shelf"
+
+    @property
+    def model_intervals(self) -> dict[str, str]:
+        """Each model's own interval; a model whose candles are not read, or finer, cannot speak."""
+        wanted = {"boosted": self.models.boosted.interval}
+        return {model: interval for model, interval in wanted.items() if interval in self.read_intervals}
+
+    @property
     def config_hash(self) -> str:
         """16 hex digits of what can change a signal: no host, port or path, nothing of Redis or the relay."""
         hosts = {"rest", "stream"}
         kept = self.model_dump(
             mode="json",
             exclude={"redis": True, "api": True, "logging": True, "storage": True,
-                     "binance": {"spot": hosts, "um": hosts}},
+                     "binance": {"spot": hosts, "um": hosts}, "models": {"shelf", "keep"}},
         )  # fmt: skip
         text = json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return sha256(text.encode()).hexdigest()[:16]

@@ -95,5 +95,7 @@ Intervals = Annotated[tuple[Interval, ...], Field(strict=False, min_length=1), A
 Origins = Annotated[tuple[Origin, ...], Field(strict=False)]
 TechnicalWeight = Annotated[float, Field(ge=30, le=45)]
 CorrelationWeight = Annotated[float, Field(ge=10, le=15)]
+MlWeight = Annotated[float, Field(ge=35, le=35)]
+Share = Annotated[float, Field(gt=0, le=1)]
 RedisUrl = Annotated[SecretStr, AfterValidator(redis_address)]
 Keys = Annotated[ApiKeys, PlainValidator(ApiKeys.read)]

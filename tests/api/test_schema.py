@@ -16,11 +16,14 @@ from schemathesis.specs.openapi.checks import ignored_auth
 from api import models
 from api.document import SIGNAL
 from api.server import create_app
-from engine.records import Outcome, Signal
+from engine.models.track import Track
+from engine.records import Candle, Outcome, Prediction, Signal
 from engine.settings import Settings
 from engine.settings.secrets import ApiKeys
 from engine.signal_json import publish_bytes
-from tests.api.conftest import CLOSE, Publisher, Relay, Start, Valkey, outcome, signal, until
+from tests.api.conftest import CLOSE, Publisher, Relay, Start, Valkey, models_status, outcome, signal, until
+from tests.engine.models.asking import moment as predicted_moment
+from tests.engine.models.asking import said
 
 ENDPOINTS = {
     "/signals",
@@ -51,12 +54,21 @@ def test_a_model_has_the_fields_of_its_record(record: type, model: type[BaseMode
     assert {name.removesuffix("_iso") for name in iso} <= own
 
 
+def told_of_models() -> dict[str, Any]:
+    """What a signal tells of a model that has spoken, with a set that held, and of one that is silent."""
+    track, moment = Track(), predicted_moment()
+    track.told(said(moment), 300_000, 100.0, 0.01)
+    track.resolve(Candle.of(100.0, time=300_000))
+    silent = Prediction(moment.symbol, moment.time, "transformer", moment.time, fault="no version")
+    return {one.model: track.told(one, 600_000, 100.0, 0.01) for one in (said(moment), silent)}
+
+
 def test_published_bodies_are_what_the_models_say() -> None:
     whole = signal(
         p_up=0.61,
         p3=(0.2, 0.2, 0.6),
         regime={"state": "bull", "probabilities": {"bull": 0.9}},
-        models={"boosted": {"p_up": 0.61}},
+        models=told_of_models(),
         risk={"var_95": 0.02},
     )
     neutral = signal(direction="NEUTRAL", stop_loss=None, take_profit=None, risk_reward=None)
@@ -92,12 +104,16 @@ def test_answers_are_what_the_document_says(relay: Relay, publisher: Publisher) 
     models.Health.model_validate_json(relay.get("/health").content, strict=True)
     models.Providers.model_validate_json(relay.get("/providers/status").content, strict=True)
     models.ModelsStatus.model_validate_json(relay.get("/models/status").content, strict=True)
+    publisher.status("models", models_status())
+    until(lambda: relay.get("/models/status").json()["state"] == "trained", "the status is read")
+    models.ModelsStatus.model_validate_json(relay.get("/models/status").content, strict=True)
 
 
 @pytest.mark.parametrize("keys", [ApiKeys(), ApiKeys.read(KEY)], ids=["open", "guarded"])
 def test_no_request_breaks_the_api(start: Start, valkey: Valkey, publisher: Publisher, keys: ApiKeys) -> None:
     publisher.publish(signal("BTCUSDT"), signal("ETHUSDT"))
     publisher.healthy()
+    publisher.status("models", models_status())
     relay = start(valkey.url, keys=keys).loaded()
     until(lambda: relay.get("/health").status_code == 200, "healthy")
     schema = schemathesis.openapi.from_url(f"{relay.http}/openapi.json", config=SchemathesisConfig())

@@ -23,11 +23,12 @@ from dataflows.replay.moments import milliseconds
 from engine.composer import Composer
 from engine.decide import Decide
 from engine.features import Intervals
-from engine.layers import LAYERS, Layer
+from engine.layers import LAYERS
 from engine.ledger import Ledger
 from engine.market import Market
-from engine.memory import Memory, Moments
-from engine.records import Candle, Moment, Outcome, Row, Signal, Universe
+from engine.memory import Memory, Moments, besides
+from engine.models.standing import Standing
+from engine.records import Candle, LayerScore, Moment, Outcome, Prediction, Row, Signal, Universe
 from engine.settings import Settings
 from engine.signal_json import canonical, publish_bytes
 from tests.benchmarks.machine import machine, market, quick_or_not, settings
@@ -73,40 +74,48 @@ def ask(name: str, step: Step, record: Any) -> Iterable[Any]:
 
 
 class Loop:
-    """The flow of `dataflows.signals` as a loop: the same steps, and nobody between them."""
+    """The flow of `dataflows.signals` as a loop: the same steps, and nobody between them or to ask."""
 
     def __init__(self, knobs: Settings, ask: Ask = ask) -> None:
-        decide, by_name = knobs.decide, {name: new(knobs.decide.interval) for name, new in LAYERS.items()}
+        decide, models = knobs.decide, knobs.model_intervals
+        by_name = {name: LAYERS[name](decide.interval) for name in ("technical", "correlation")}
         weights, config_hash = knobs.weights, knobs.config_hash
         composer = Composer(decide.interval, decide.horizon, knobs.thresholds, weights, config_hash)
 
         def new_memory() -> Memory:
-            return Memory(decide.interval, knobs.read_intervals, decide.minimum)
+            return Memory(decide.interval, knobs.read_intervals, decide.minimum, models)
 
         def new_decide() -> Decide:
             ledger = Ledger(decide.interval, decide.horizon)
-            return Decide(composer, ledger, tuple(by_name), f"binance.{knobs.market}")
+            return Decide(composer, ledger, tuple(by_name), f"binance.{knobs.market}", ("boosted",))
 
         self.ask = ask
         self.layers: dict[str, Step] = {name: step_of(layer) for name, layer in by_name.items()}
-        self.market = Market()
+        self.markets = {name: Market() for name in ("", *besides(decide.interval, models))}
         self.features: dict[str, Intervals] = defaultdict(Intervals)
         self.memory: dict[str, Memory] = defaultdict(new_memory)
-        self.moments: dict[str, Moments] = defaultdict(Moments)
+        self.moments: dict[str, Moments] = defaultdict(lambda: Moments(decide.interval, models))
+        self.boosted: dict[str, Standing] = defaultdict(
+            lambda: Standing("boosted", knobs.models.boosted.interval, decide.minimum)
+        )
         self.decide: dict[str, Decide] = defaultdict(new_decide)
 
     def update(self, symbol: str, record: Any) -> Iterator[Signal | Outcome]:
         """Everything that one record makes the flow say."""
         if type(record) is Universe:
-            yield from self._frame(record)
+            for name in self.markets:
+                yield from self._frame(name, record)
             return
         features, memory = self.features[symbol], self.memory[symbol]
         for known in self.ask("features", features.update, record):
             for told in self.ask("assemble", memory.update, known):
-                yield from self._frame(told) if type(told) is Row else self._meet(symbol, told)
+                if type(told) is Row:
+                    yield from self._frame(told.interval, told)
+                else:
+                    yield from self._meet(symbol, told)
 
-    def _frame(self, record: Row | Universe) -> Iterator[Signal | Outcome]:
-        for frame in self.ask("market", self.market.update, record):
+    def _frame(self, name: str, record: Row | Universe) -> Iterator[Signal | Outcome]:
+        for frame in self.ask("market", self.markets[name].update, record):
             yield from self._meet(frame.symbol, frame)
 
     def _meet(self, symbol: str, record: Any) -> Iterator[Signal | Outcome]:
@@ -114,13 +123,15 @@ class Loop:
         for met in self.ask("moments", moments.update, record):
             yield from self.ask("decide", decide.update, met)
             if type(met) is Moment:
+                for said in self.ask("boosted", step_of(self.boosted[symbol].update), met):
+                    yield from self.ask("decide", decide.update, said)
                 for name, layer in self.layers.items():
                     for score in self.ask(name, layer, met):
                         yield from self.ask("decide", decide.update, score)
 
 
-def step_of(layer: Layer) -> Step:
-    return lambda moment: (layer(moment),)
+def step_of(told: Callable[[Moment], LayerScore | Prediction]) -> Step:
+    return lambda moment: (told(moment),)
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,16 @@ def snapshot(knobs: Settings) -> None:
         f"features, {len(knobs.binance.intervals)} intervals": loop.features[symbol],
         "assemble": loop.memory[symbol],
         "moments": loop.moments[symbol],
+        "boosted": loop.boosted[symbol],
         "decide": loop.decide[symbol],
     }
     sizes = {name: len(pickle.dumps(step, pickle.HIGHEST_PROTOCOL)) for name, step in steps.items()}
     for name, size in sizes.items():
         print(f"snapshot of one symbol, {name}: {size} bytes")
     print(f"snapshot of one symbol: {sum(sizes.values())} bytes")
-    print(f"snapshot of the market of {len(symbols)}: {len(pickle.dumps(loop.market))} bytes")
+    for name, crowd in loop.markets.items():
+        size = len(pickle.dumps(crowd))
+        print(f"snapshot of market {name or 'of decisions'}, {len(symbols)} symbols: {size} bytes")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from dataflows import backtest
-from dataflows.backtest import chosen, run
+from dataflows.backtest import Collected, chosen, run
 from dataflows.connectors.history import History, Span, records
 from dataflows.connectors.journal import Journaled
 from dataflows.replay.exchange import ReplayExchange
@@ -23,7 +23,9 @@ from dataflows.replay.history import History as Played
 from dataflows.replay.simulate import Simulated
 from dataflows.signal_file import table, written
 from engine.errors import SettingsError, StorageError, UnknownSymbol
-from engine.records import INTERVALS, Signal
+from engine.models.manifest import Facts
+from engine.models.shelf import Shelf
+from engine.records import INTERVALS, NEVER, Activation, Candle, Signal
 from engine.settings import Settings, load
 from engine.symbols import instant
 from tests.checks import market, market_data
@@ -32,7 +34,7 @@ from tests.dataflows.test_flow import Script
 from tests.dataflows.test_flow import run as run_flow
 from tests.dataflows.test_history import save
 
-FIVE = INTERVALS["5m"]
+FIVE, HOUR = INTERVALS["5m"], INTERVALS["1h"]
 BEGIN = instant("2025-10-09T08:55+00:00")
 CLOSES = 60
 END = BEGIN + CLOSES * FIVE
@@ -45,7 +47,8 @@ VALUES = (
 )
 COLUMNS = [
     *("symbol", "time", "direction", "confidence", "score", "entry", "stop_loss", "take_profit"),
-    *("position_size", "p_up", "p3_down", "p3_neutral", "p3_up", "technical", "correlation"),
+    *("position_size", "p_up", "p3_down", "p3_neutral", "p3_up", "novelty", "technical", "correlation"),
+    *("ml", "model_version"),
 ]
 
 
@@ -308,6 +311,38 @@ def test_told_to_stop_it_stops_and_writes_nothing(
 
     assert taken < 200
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("expire", [False, True])
+def test_every_promoted_version_joins_the_records_at_its_time(
+    settings: Settings, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expire: bool
+) -> None:
+    heard: list[Any] = []
+
+    def listening(settings: Settings, journal: Iterator[Journaled], *rest: Any, show: bool) -> Collected:
+        heard.extend(journal)
+        return Collected()
+
+    shelf = Shelf(tmp_path / "shelf", "boosted")
+    until = BEGIN // HOUR * HOUR
+    made = [
+        shelf.add(lambda to: save_json(to / "model.json"), Facts.of(until + hours * HOUR))
+        for hours in (-300, -12)
+    ]
+    monkeypatch.setattr(backtest, "flowed", listening)
+    run(settings, folder, tmp_path / "s.parquet", BEGIN, END, shelf=shelf, expire=expire, show=False)
+    told = [one for one in heard if isinstance(one, Activation)]
+
+    assert [one.version for one in told] == [one.version for one in made]
+    assert [one.serves_from for one in told] == [until - 287 * HOUR, until + HOUR]
+    lives = [one.expires - manifest.data_until for one, manifest in zip(told, made, strict=True)]
+    assert lives == [168 * HOUR] * 2 if expire else {one.expires for one in told} == {NEVER}
+    behind = heard[heard.index(told[1]) :]
+    assert {one.time for one in behind if isinstance(one, Candle)} == set(range(until + HOUR, END + 1, FIVE))
+
+
+def save_json(path: Path) -> None:
+    path.write_text("{}")
 
 
 @pytest.mark.market

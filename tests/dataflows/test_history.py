@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from dataflows.connectors.history import History, Span, records
+from dataflows.connectors.history import History, Span, activated, records
 from dataflows.replay.history import History as Played
 from engine.errors import CorruptRecord, StorageError
-from engine.records import INTERVALS, Candle, Listing, Live, Tick, Universe
+from engine.records import INTERVALS, Activation, Candle, Listing, Live, Tick, Universe
 from engine.symbols import instant
 from tests.checks import market, market_data
 
@@ -246,6 +246,45 @@ def test_a_longer_span_begins_with_the_same_records(folder: Path) -> None:
         )
 
         assert second[: len(first)] == first
+
+
+VERSIONS = [
+    Activation(START + hour * HOUR - 1, "boosted", f"v{hour}", START + hour * HOUR)
+    for hour in (-100, 2, 45, 45, 50, 61)
+]
+
+
+def test_a_version_comes_before_every_candle_it_may_serve_and_behind_every_other(folder: Path) -> None:
+    made = list(activated(records(History(folder, "spot"), PAIRS, SPAN)[0], VERSIONS))
+    plain = list(records(History(folder, "spot"), PAIRS, SPAN)[0])
+
+    assert [one for one in made if not isinstance(one, Activation)] == plain
+    assert [one for one in made if isinstance(one, Activation)] == VERSIONS[:-1]
+    for place, record in enumerate(made):
+        if isinstance(record, Activation):
+            assert all(
+                one.time < record.serves_from for one in made[:place] if isinstance(one, Candle | Tick)
+            )
+            assert all(one.time >= record.serves_from for one in made[place:] if isinstance(one, Candle))
+
+
+def test_a_longer_span_and_later_versions_change_nothing_before(folder: Path) -> None:
+    history = History(folder, "spot")
+    for hours, more in pairwise((42, 45, 50, 51, 60)):
+        spans = (Span("1h", ("1h", "4h"), SPAN.begin, START + end * HOUR, 40, 20) for end in (hours, more))
+        first, second = (list(activated(records(history, PAIRS, span)[0], VERSIONS)) for span in spans)
+        known = [one for one in VERSIONS if one.serves_from <= START + hours * HOUR]
+        fewer = list(
+            activated(
+                records(history, PAIRS, Span("1h", ("1h", "4h"), SPAN.begin, START + hours * HOUR, 40, 20))[
+                    0
+                ],
+                known,
+            )
+        )
+
+        assert second[: len(first)] == first
+        assert fewer == first
 
 
 def test_symbols_without_a_candle_in_the_span_are_named(folder: Path) -> None:

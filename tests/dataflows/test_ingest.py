@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ from dataflows.connectors.background import Mailbox
 from dataflows.connectors.ingest import STOP, Ingest, IngestPartition, Position, Spread
 from dataflows.connectors.journal import Journal, Journaled
 from engine.errors import StorageError
-from engine.records import Candle, Listing, Live, Membership, Price, Tick, Universe
+from engine.memory import MOST_ACTIVATIONS
+from engine.records import Activation, Candle, Listing, Live, Membership, Price, Tick, Universe
 
 BTC = Listing("BTCUSDT", "BTCUSDT", "BTC", "majors")
 ETH = Listing("ETHUSDT", "ETHUSDT", "ETH", "majors")
@@ -102,6 +104,52 @@ def test_a_new_symbol_hears_from_when_on_signals_are_made_and_a_leaving_one_hear
 
     spread.address(7, Universe(2 * MINUTE, (ETH,)))
     assert [key for key, _ in spread.address(8, Tick(3 * MINUTE))] == ["ETHUSDT"]
+
+
+def activation(minute: int, model: str = "boosted") -> Activation:
+    return Activation(minute * MINUTE, model, f"v{minute}", minute * MINUTE)
+
+
+def test_an_activation_is_told_to_everybody_who_may_still_have_a_moment() -> None:
+    spread = Spread(Position(4, Live(MINUTE), ("BTCUSDT",), ("ETHUSDT",)))
+
+    assert spread.address(5, activation(1)) == [("BTCUSDT", activation(1)), ("ETHUSDT", activation(1))]
+    assert spread.position == Position(5, Live(MINUTE), ("BTCUSDT",), ("ETHUSDT",), (activation(1),))
+
+
+def test_a_new_symbol_hears_live_then_what_serves_and_an_old_one_hears_nothing_again() -> None:
+    spread = Spread(Position(4, Live(MINUTE), (), ("BTCUSDT",)))
+    for number, one in enumerate((activation(1), activation(2, "sizer"), activation(3)), start=5):
+        spread.address(number, one)
+    spread = Spread(pickle.loads(pickle.dumps(spread.position)))
+
+    assert spread.address(8, Universe(4 * MINUTE, (BTC, ETH))) == [
+        ("market", Universe(4 * MINUTE, (BTC, ETH))),
+        ("BTCUSDT", Membership("BTCUSDT", 4 * MINUTE, BTC)),
+        ("ETHUSDT", Live(MINUTE)),
+        ("ETHUSDT", activation(2, "sizer")),
+        ("ETHUSDT", activation(1)),
+        ("ETHUSDT", activation(3)),
+        ("ETHUSDT", Membership("ETHUSDT", 4 * MINUTE, ETH)),
+    ]
+
+
+def test_what_stands_of_each_model_is_bounded_and_that_of_another_stays() -> None:
+    spread = Spread(Position(symbols=("BTCUSDT",)))
+    spread.address(1, activation(1, "sizer"))
+    for number in range(2, 100):
+        spread.address(number, activation(number))
+    standing = spread.position.activations
+
+    assert standing[0] == activation(1, "sizer")
+    assert standing[1:] == tuple(activation(number) for number in range(100 - MOST_ACTIVATIONS, 100))
+
+
+def test_a_position_written_before_there_were_activations_has_none() -> None:
+    old = Position(3, Live(MINUTE), (), ("BTCUSDT",))
+    del old.__dict__["activations"]
+
+    assert Spread(pickle.loads(pickle.dumps(old))).position == Position(3, Live(MINUTE), (), ("BTCUSDT",))
 
 
 def test_stop_ends_the_partition(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pickle
 from dataclasses import replace
 from hashlib import sha256
 from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import assume, given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.composer import RANGES, WEIGHTS, Composer, stillness, uncalibrated
 from engine.errors import CorruptRecord, SettingsError
-from engine.records import LayerScore, Moment, Signal
+from engine.records import LayerScore, Moment, Prediction, Signal
 from tests.engine.builders import NOON, STEP, moment, score, scores
 
 points = st.floats(-100, 100)
@@ -25,8 +26,12 @@ def compose(
     held: Moment | None = None,
     composer: Composer | None = None,
     condition: str = "mixed",
+    view: Prediction | None = None,
 ) -> Signal:
-    return (composer or Composer()).compose(held or moment(), said, condition, "replay", {"spot:5m": NOON})
+    predictions = {} if view is None else {"boosted": view}
+    return (composer or Composer()).compose(
+        held or moment(), said, condition, "replay", {"spot:5m": NOON}, predictions
+    )
 
 
 class TestWeights:
@@ -79,7 +84,7 @@ class TestWeights:
 
         assert "correlation" not in signal.layers
         assert signal.layers["technical"].weight == 1.0
-        assert signal.degraded == ("uncalibrated", "layer correlation silent")
+        assert signal.degraded == ("uncalibrated", "layer correlation silent", "layer ml silent")
 
     def test_a_layer_without_coverage_keeps_its_vote_at_no_weight_and_is_named(self) -> None:
         signal = compose({**scores(40), "correlation": score("correlation", 0, 0.0)})
@@ -88,10 +93,12 @@ class TestWeights:
         assert "layer correlation silent" in signal.degraded
 
     def test_a_new_layer_needs_only_a_weight(self) -> None:
-        weights = {**WEIGHTS, "ml": dict.fromkeys(("trending", "ranging", "mixed"), 35.0)}
-        signal = compose({**scores(40, 20), "ml": score("ml", 80)}, composer=Composer(weights=weights))
+        weights = {**WEIGHTS, "onchain": dict.fromkeys(("trending", "ranging", "mixed"), 20.0)}
+        said = {**scores(40, 20), "onchain": score("onchain", 80)}
 
-        assert signal.layers["ml"].weight == pytest.approx(35 / (35 + 37 + 12))
+        assert compose(said, composer=Composer(weights=weights)).layers["onchain"].weight == pytest.approx(
+            20 / (20 + 37 + 12)
+        )
 
     def test_a_layer_without_a_weight_is_refused(self) -> None:
         with pytest.raises(SettingsError, match="no weights for onchain, only for technical, correlation"):
@@ -234,7 +241,7 @@ class TestConfidence:
     @given(against=st.floats(-60, -0.01), beside=st.floats(0.01, 60))
     def test_at_the_same_score_agreement_is_surer_than_a_quarrel(self, against: float, beside: float) -> None:
         target = 30.0
-        raw = {layer: WEIGHTS[layer]["mixed"] for layer in WEIGHTS}
+        raw = {layer: WEIGHTS[layer]["mixed"] for layer in ("technical", "correlation")}
         technical, correlation = (raw[layer] / sum(raw.values()) for layer in raw)
 
         def at(second: float) -> Signal:
@@ -263,6 +270,232 @@ class TestConfidence:
     def test_stillness_falls_with_volatility_and_time_and_rises_with_the_threshold(self) -> None:
         assert stillness(0.001, 12, 0.005) > stillness(0.002, 12, 0.005) > stillness(0.002, 24, 0.005)
         assert stillness(0.002, 12, 0.008) > stillness(0.002, 12, 0.005)
+
+    def test_the_layer_that_needs_the_model_is_not_missed_where_there_is_none(self) -> None:
+        """An uncalibrated confidence is what the layers that can speak without one make it."""
+        without = {layer: weights for layer, weights in WEIGHTS.items() if layer != "ml"}
+        said = {**scores(60, 20), "ml": score("ml", 0, 0.0)}
+
+        assert (
+            compose(said).confidence == compose(scores(60, 20), composer=Composer(weights=without)).confidence
+        )
+        assert compose(scores(100, 100)).confidence == 56.0
+
+
+def prediction(p_up: float | None = 0.56, **changed: Any) -> Prediction:
+    """What a model of skill says that knows its market; half of the moves are none."""
+    chance = 0.5 if p_up is None else p_up
+    made = Prediction(
+        "BTCUSDT",
+        NOON,
+        "boosted",
+        NOON,
+        "v1",
+        p_up,
+        ((1 - chance) / 2, 0.5, chance / 2),
+        skill=True,
+        expected_move=0.02,
+        novelty=0.5,
+    )
+    return replace(made, **changed)
+
+
+SILENT = prediction(None, p3=None, expected_move=None, novelty=None, skill=False, fault="no version")
+QUIET = scores(0, 0)
+chances = st.floats(0, 1)
+
+
+def thirds(down: float, neutral: float, up: float) -> tuple[float, float, float]:
+    whole = down + neutral + up
+    return down / whole, neutral / whole, up / whole
+
+
+views = st.builds(
+    prediction,
+    chances,
+    p3=st.builds(thirds, *[st.floats(0.01, 1)] * 3),
+    skill=st.booleans(),
+    expected_move=st.floats(0, 0.2) | st.none(),
+    novelty=st.floats(0, 5) | st.none(),
+)
+
+
+class TestCalibrated:
+    """The rule where a calibrated model has spoken."""
+
+    def test_the_side_is_that_of_the_probability(self) -> None:
+        assert compose(QUIET, view=prediction(0.56)).direction == "LONG"
+        assert compose(QUIET, view=prediction(0.44)).direction == "SHORT"
+        assert compose(QUIET, view=prediction(0.5)).direction == "NEUTRAL"
+
+    def test_it_needs_no_score_beyond_the_bound(self) -> None:
+        assert compose(scores(90, 90), view=prediction(0.5)).direction == "NEUTRAL"
+        assert compose(scores(-24.9, -24.9), view=prediction(0.56)).direction == "LONG"
+
+    @pytest.mark.parametrize(("against", "direction"), [(24.9999, "SHORT"), (25.0, "NEUTRAL")])
+    def test_layers_that_contradict_forbid_the_side(self, against: float, direction: str) -> None:
+        signal = compose(scores(against, against), view=prediction(0.44))
+
+        assert signal.direction == direction
+        assert compose(scores(-against, -against), view=prediction(0.44)).direction == "SHORT"
+
+    @pytest.mark.parametrize(
+        ("p_up", "move", "direction"),
+        [
+            (0.75, 0.0028, "NEUTRAL"),  # half of 0.28 % is what a round trip costs
+            (0.75, 0.0029, "LONG"),
+            (0.25, 0.0028, "NEUTRAL"),
+            (0.25, 0.0029, "SHORT"),
+            (0.53, 0.02, "NEUTRAL"),
+            (0.54, 0.02, "LONG"),
+            (0.99, 0.0, "NEUTRAL"),
+            (0.99, None, "NEUTRAL"),
+        ],
+    )
+    def test_an_edge_within_costs_is_no_trade(self, p_up: float, move: float | None, direction: str) -> None:
+        assert compose(QUIET, view=prediction(p_up, expected_move=move)).direction == direction
+
+    @pytest.mark.parametrize(
+        ("p_up", "direction"), [(0.539, "NEUTRAL"), (0.54, "LONG"), (0.461, "NEUTRAL"), (0.46, "SHORT")]
+    )
+    def test_a_call_that_is_not_sure_enough_is_none_whatever_it_might_gain(
+        self, p_up: float, direction: str
+    ) -> None:
+        assert compose(QUIET, view=prediction(p_up, expected_move=0.2)).direction == direction
+        assert (
+            compose(QUIET, view=prediction(p_up, expected_move=0.2), composer=Composer(least=60)).direction
+            == "NEUTRAL"
+        )
+
+    def test_its_stop_is_as_far_out_as_prices_wander_over_the_horizon(self) -> None:
+        ruled, learnt = compose(scores(90, 90)), compose(QUIET, view=prediction(0.56))
+        distances = [signal.entry - (signal.stop_loss or nan) for signal in (ruled, learnt)]
+
+        assert distances[1] == pytest.approx(12**0.5 * distances[0], rel=0.01)
+
+    def test_costs_move_with_their_knob(self) -> None:
+        view = prediction(0.54)
+
+        assert compose(QUIET, view=view, composer=Composer(costs=0.0017)).direction == "NEUTRAL"
+        assert compose(QUIET, view=view, composer=Composer(costs=0.0015)).direction == "LONG"
+
+    @pytest.mark.parametrize(
+        ("held", "fault"),
+        [
+            (moment(atr=nan), "no atr"),
+            (moment(100.0, atr=90.0), "no levels"),
+            (moment(100.0, atr=0.015), "target within costs"),
+        ],
+        ids=["no atr", "no levels", "target within costs"],
+    )
+    def test_without_levels_there_is_no_side(self, held: Moment, fault: str) -> None:
+        signal = compose(QUIET, held, view=prediction(0.44))
+
+        assert (signal.direction, signal.stop_loss, signal.position_size) == ("NEUTRAL", None, 0.0)
+        assert signal.confidence == 50.0
+        assert fault in signal.degraded
+
+    def test_without_skill_it_is_neutral_and_says_so_and_tells_its_numbers_all_the_same(self) -> None:
+        signal = compose(scores(90, 90), view=prediction(0.9, skill=False))
+
+        assert signal.direction == "NEUTRAL"
+        assert "model boosted: no skill" in signal.degraded
+        assert (signal.p_up, signal.p3) == (0.9, prediction(0.9).p3)
+        assert signal.confidence == 50.0
+
+    def test_a_calibrated_signal_is_not_called_uncalibrated(self) -> None:
+        signal = compose({**QUIET, "ml": score("ml", 54)}, view=prediction())
+
+        assert signal.degraded == ()
+        assert (signal.p_up, signal.p3) == (0.56, prediction().p3)
+
+    def test_without_a_prediction_it_is_as_ever_and_says_why(self) -> None:
+        with_fault, alone = compose(scores(50, 20), view=SILENT), compose(scores(50, 20))
+
+        assert with_fault.degraded == ("uncalibrated", "model boosted: no version", "layer ml silent")
+        assert replace(with_fault, degraded=()) == replace(alone, degraded=())
+        assert (with_fault.p_up, with_fault.p3) == (None, None)
+
+    def test_a_market_it_does_not_know_is_named(self) -> None:
+        signal = compose(QUIET, view=prediction(novelty=1.8))
+
+        assert "model boosted: novel market, 1.8 times the usual distance" in signal.degraded
+        assert compose(QUIET, view=prediction(novelty=1.0)).degraded == ("layer ml silent",)
+
+    def test_another_models_prediction_decides_nothing_and_its_fault_is_told(self) -> None:
+        other = replace(SILENT, model="transformer", fault="no torch here")
+        signal = Composer().compose(
+            moment(), QUIET, "mixed", "replay", {}, {"boosted": prediction(), "transformer": other}
+        )
+
+        assert signal.direction == "LONG"
+        assert signal.degraded == ("model transformer: no torch here", "layer ml silent")
+
+    def test_what_the_signal_tells_of_its_models_is_passed_on(self) -> None:
+        told = {"boosted": {"p_up": 0.56}}
+        signal = Composer().compose(moment(), QUIET, "mixed", "replay", {}, {"boosted": prediction()}, told)
+
+        assert signal.models == told
+        assert compose(QUIET).models == {}
+
+    def test_numbers_that_no_model_can_mean_are_refused(self) -> None:
+        with pytest.raises(CorruptRecord, match=f"BTCUSDT model boosted at {NOON} answered p_up 1.5"):
+            compose(QUIET, view=prediction(1.5, p3=(0.2, 0.5, 0.3)))
+
+    def test_the_position_is_full_from_the_cap_on(self) -> None:
+        near = moment(atr=0.05)
+        sizes = [compose(QUIET, near, view=prediction(p)).position_size for p in (0.54, 0.56, 0.9)]
+
+        assert sizes == pytest.approx([4 / 6, 1.0, 1.0], abs=1e-3)
+
+    @given(view=views, value=points, other=points, atr=st.floats(0.01, 5))
+    def test_confidence_is_the_calibrated_probability_of_what_is_said_to_the_bit(
+        self, view: Prediction, value: float, other: float, atr: float
+    ) -> None:
+        signal = compose(scores(value, other), moment(atr=atr), view=view)
+        p_up, p3 = view.p_up or 0.0, view.p3 or (0.0, 0.0, 0.0)
+
+        stated = {"LONG": p_up, "SHORT": 1 - p_up, "NEUTRAL": p3[1]}
+        assert signal.confidence == 100 * stated[signal.direction]
+        assert signal.direction == "NEUTRAL" or signal.confidence > 50
+        assert "uncalibrated" not in signal.degraded
+
+    @given(view=views, value=points, other=points, atr=st.floats(0.01, 5))
+    def test_a_side_pays_its_costs_has_skill_levels_and_nobody_against_it(
+        self, view: Prediction, value: float, other: float, atr: float
+    ) -> None:
+        signal = compose(scores(value, other), moment(atr=atr), view=view)
+        edge = abs(2 * (view.p_up or 0.0) - 1) * (view.expected_move or 0.0)
+        side = {"LONG": 1, "SHORT": -1, "NEUTRAL": 0}[signal.direction]
+
+        if side:
+            assert edge > 0.0014
+            assert view.skill
+            assert side * signal.score > -25
+            assert signal.stop_loss is not None
+            assert signal.take_profit is not None
+            assert side * (signal.take_profit / signal.entry - 1) > 0.0014
+            assert side * ((view.p_up or 0.0) - 0.5) > 0
+        elif not set(signal.degraded) & {"no levels", "target within costs"}:
+            wanted = 1 if (view.p_up or 0.0) > 0.5 else -1
+            assert edge <= 0.0014 or not view.skill or wanted * signal.score <= -25
+
+    @given(view=views, value=points, other=points)
+    def test_the_model_moves_the_score_only_through_its_layer(
+        self, view: Prediction, value: float, other: float
+    ) -> None:
+        with_view, alone = compose(scores(value, other), view=view), compose(scores(value, other))
+
+        assert (with_view.score, with_view.layers) == (alone.score, alone.layers)
+        assert with_view.id == alone.id
+
+    @given(view=views, share=st.floats(1e-4, 0.2))
+    def test_a_stop_never_costs_more_than_the_budget(self, view: Prediction, share: float) -> None:
+        signal = compose(QUIET, moment(100.0, atr=100 * share), view=view)
+
+        assert 0 <= signal.position_size <= 1
+        if signal.stop_loss is not None:
+            assert signal.position_size * abs(signal.stop_loss / signal.entry - 1) <= 0.01 + 1e-12
 
 
 class TestLevels:
@@ -338,7 +571,7 @@ class TestSignal:
     def test_what_the_moment_lacked_comes_first_in_degraded(self) -> None:
         signal = compose(scores(50), moment(degraded=("4h short",)))
 
-        assert signal.degraded == ("4h short", "uncalibrated", "layer correlation silent")
+        assert signal.degraded == ("4h short", "uncalibrated", "layer correlation silent", "layer ml silent")
 
     def test_feed_and_sources_are_passed_on(self) -> None:
         signal = compose(scores(50))

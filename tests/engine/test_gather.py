@@ -78,3 +78,22 @@ def test_answers_that_nobody_asks_for_are_bounded() -> None:
 
     assert len(gate._answers) == 4
     assert min(gate._answers) == 96
+
+
+def test_a_record_may_say_itself_which_answers_it_needs() -> None:
+    gate = Turnstile[str, int](("frame",))
+    passed = [*gate.wait(1, "hour", ("frame", "1h")), *gate.wait(2, "five")]
+    passed += [*gate.answer(2, "frame", 2), *gate.answer(1, "frame", 1)]
+    gate = pickle.loads(pickle.dumps(gate))
+
+    assert passed == []
+    assert list(gate.answer(1, "1h", 3)) == [("hour", {"frame": 1, "1h": 3}), ("five", {"frame": 2})]
+
+
+def test_answers_to_another_question_are_no_answer() -> None:
+    gate = Turnstile[str, int](("frame",))
+    list(gate.wait(1, "hour", ("frame", "1h")))
+    passed = [*gate.answer(1, "4h", 1), *gate.answer(1, "1h", 2)]
+
+    assert passed == []
+    assert [held for held, _ in gate.answer(1, "frame", 3)] == ["hour"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from math import isnan, nan, sqrt
 from typing import Any
 
@@ -161,6 +162,23 @@ def test_any_interleaving_of_symbols_gives_the_same_frames(both: tuple[list[Reco
     assert facts(fed(Market(WINDOW), mixed)) == facts(fed(Market(WINDOW), ordered))
 
 
+@given(shuffled(), st.integers(2, 5))
+@settings(max_examples=60, deadline=None)
+def test_any_interleaving_gives_the_same_frames_where_universes_change_between_two(
+    both: tuple[list[Record], list[Record]], every: int
+) -> None:
+    def sparse(records: list[Record]) -> list[Record]:
+        return [
+            replace(one, interval="1h") if isinstance(one, Row) else one
+            for one in records
+            if isinstance(one, Universe) or one.time // STEP % every == 0
+        ]
+
+    ordered, mixed = (fed(Market(WINDOW), sparse(records)) for records in both)
+
+    assert facts(mixed) == facts(ordered)
+
+
 @given(shuffled(), st.data())
 @settings(max_examples=40, deadline=None)
 def test_a_restart_anywhere_changes_no_bit(
@@ -199,6 +217,29 @@ def test_a_frame_waits_for_every_symbol_and_frames_leave_in_time_order() -> None
 
     assert [(f.symbol, f.time) for f in waiting] == [("BTCUSDT", STEP), ("ETHUSDT", STEP)]
     assert [f.time for f in later] == [2 * STEP, 2 * STEP, 3 * STEP, 3 * STEP]
+
+
+def test_a_frame_says_of_which_interval_it_is_and_how_full_its_window() -> None:
+    hourly = [replace(one, interval="1h") for one in rows(moves(WINDOW + 2))]
+    markets = Market(WINDOW), Market(WINDOW)
+    for market in markets:
+        market.update(universe())
+    plain, named = fed(markets[0], rows(moves(WINDOW + 2))), fed(markets[1], hourly)
+
+    assert {frame.interval for frame in plain} == {""}
+    assert facts(named) == facts(replace(frame, interval="1h") for frame in plain)
+    assert [frame.filled for frame in named[:: len(NAMES)]] == [*range(1, WINDOW + 1), WINDOW, WINDOW]
+
+
+def test_a_change_of_universe_and_a_restart_leave_the_window_as_full_as_it_was() -> None:
+    market = Market(WINDOW)
+    fed(market, [universe(("BTC", "ETH")), *rows(moves(5, 2), ("BTC", "ETH"))])
+    told = fed(
+        pickle.loads(pickle.dumps(market)),
+        [universe(("BTC", "SOL"), 5 * STEP), *rows(moves(1, 2), ("BTC", "SOL"), 5, 5 * STEP)],
+    )
+
+    assert [frame.filled for frame in told] == [6, 6]
 
 
 def test_rows_wait_for_their_universe() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 
 from engine.features import FeatureSet
 from engine.indicators import Column, Indicator, Panel, Past, standard
-from engine.records import Candle
+from engine.memory import Memory
+from engine.records import Activation, Candle, Features, Listing, Live, Membership, Moment, Tick
 from tests import checks
 
 SYMBOLS = ("BTCUSDT", "DOGEUSDT", "PEPEUSDT", "SHIBUSDT", "WIFUSDT")
@@ -124,3 +130,100 @@ def test_a_planted_endless_memory_is_found() -> None:
 
     with pytest.raises(AssertionError, match="endless_sum"):
         checks.check_start_invariant(lambda _: Panel([Endless()]), candles, ends=(1400,))
+
+
+FIVE = 300_000
+CLOSES = 40
+
+
+def known(time: int, symbol: str) -> Features:
+    candle = Candle.of(100.0 + time // FIVE % 7, time=time, interval="5m", symbol=symbol)
+    return Features(symbol, "5m", time, candle, (), 600)
+
+
+@st.composite
+def activations(draw: st.DrawFn, most: int = 12) -> list[Activation]:
+    """Versions as they are activated: at closes in their order; each may serve from any time on."""
+    closes = draw(st.lists(st.integers(0, CLOSES), max_size=most).map(sorted))
+    return [
+        Activation(
+            close * FIVE,
+            "boosted",
+            f"v{number}",
+            serves_from=draw(st.integers(-5, CLOSES + 5)) * FIVE,
+            expires=draw(st.integers(0, CLOSES)) * FIVE,
+        )
+        for number, close in enumerate(closes)
+    ]
+
+
+def told(symbol: str, versions: Sequence[Activation], lost: frozenset[int], early: bool) -> list[Any]:
+    """What one symbol hears: an activation behind every close up to its own, with or without candles.
+
+    `early` says whether this symbol's candle of that very close had come before it, or comes behind it.
+    """
+    records: list[Any] = [Membership(symbol, 0, Listing(symbol, symbol, symbol, "alts")), Live(0)]
+    records += [one for one in versions if one.time == 0]
+    for close in range(FIVE, CLOSES * FIVE + 1, FIVE):
+        candle = [known(close, symbol)] if close not in lost else []
+        new = [one for one in versions if one.time == close]
+        records += [*candle, *new] if early else [*new, *candle]
+        records.append(Tick(close))
+    return records
+
+
+def served(records: Sequence[Any], cut: int | None = None) -> dict[int, dict[str, Activation]]:
+    """By time of each moment what serves it; with a restart from what was kept at `cut`."""
+    memory = Memory("5m", ("5m",), 500, {"boosted": "5m"})
+    found: dict[int, dict[str, Activation]] = {}
+    for place, record in enumerate(records):
+        memory = pickle.loads(pickle.dumps(memory)) if place == cut else memory
+        for out in memory.update(record):
+            if isinstance(out, Moment):
+                found[out.time] = dict(out.activations)
+    return found
+
+
+@given(activations(), st.booleans())
+@examples(max_examples=200, deadline=None)
+def test_no_moment_sees_a_version_before_its_time(versions: list[Activation], early: bool) -> None:
+    moments = served(told("BTCUSDT", versions, frozenset(), early))
+
+    assert len(moments) == CLOSES
+    for time, serving in moments.items():
+        for one in serving.values():
+            assert one.serves_from <= time
+            assert one.time < time
+
+
+@given(activations(most=30), st.data())
+@examples(max_examples=300, deadline=None)
+def test_a_planted_newer_version_changes_nothing_before_its_time(
+    versions: list[Activation], data: st.DataObject
+) -> None:
+    time, late = data.draw(st.integers(0, CLOSES)), data.draw(st.integers(0, CLOSES))
+    planted = Activation(time * FIVE, "boosted", "planted", serves_from=late * FIVE)
+    place = sum(one.time <= planted.time for one in versions)
+    more = [*versions[:place], planted, *versions[place:]]
+    early = data.draw(st.booleans())
+    without, planted_in = (served(told("BTCUSDT", each, frozenset(), early)) for each in (versions, more))
+
+    begins = max(planted.time + FIVE, planted.serves_from)
+    assert {at: one for at, one in planted_in.items() if at < begins} == {
+        at: one for at, one in without.items() if at < begins
+    }
+
+
+@given(activations(most=30), st.data())
+@examples(max_examples=200, deadline=None)
+def test_replays_and_other_symbols_give_every_moment_the_same_versions(
+    versions: list[Activation], data: st.DataObject
+) -> None:
+    lost = frozenset(FIVE * close for close in data.draw(st.sets(st.integers(1, CLOSES))))
+    records = told("BTCUSDT", versions, frozenset(), early=True)
+    whole = served(records)
+    replayed = served(records, cut=data.draw(st.integers(0, len(records) - 1)))
+    other = served(told("ETHUSDT", versions, lost, early=False))
+
+    assert replayed == whole
+    assert other == {time: one for time, one in whole.items() if time not in lost}

@@ -69,6 +69,8 @@ def everything() -> list[Any]:
         ),
         Outcome("id", "BTCUSDT", 300_000, "LONG", 61.0, 3_900_000, 11.0, 11.5, 0.045, hit=True),
         Status("streams", {"connections": []}),
+        records.Activation(300_000, "boosted", "20240309T1600Z-0a1b2c3d", 200_000),
+        records.Prediction("BTCUSDT", 300_000, "boosted", 300_000, "v", 0.55, (0.3, 0.3, 0.4), skill=True),
     ]  # fmt: skip
 
 

@@ -528,7 +528,7 @@ class TestSecrets:
 
 class TestConfigHash:
     def test_it_does_not_change_by_itself(self) -> None:
-        assert Settings().config_hash == "f33c5c9cb7dd9bae"
+        assert Settings().config_hash == "76ee1a00c3ab6595"
 
     def test_neither_the_order_of_keys_nor_where_they_came_from_matters(self, write: Write) -> None:
         one = load(write("{market: um, decide: {horizon: 6, interval: 1h}, gather: {grace: 5}}"), {})

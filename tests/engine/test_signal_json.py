@@ -15,9 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.composer import Composer
+from engine.models.track import Track
 from engine.records import LayerVote, Outcome, Reason, Signal
 from engine.signal_json import canonical, iso, publish_bytes, published
 from tests.engine.builders import NOON, moment, scores
+from tests.engine.models.asking import moment as held
+from tests.engine.models.asking import said
 
 OUTCOME = Outcome("a1", "BTCUSDT", NOON, "LONG", 52.5, NOON + 3_600_000, 100.0, 101.0, 0.01, True)
 UNTOLD = replace(OUTCOME, close=None, move=None, hit=None)
@@ -155,6 +158,14 @@ def in_outcome(name: str) -> Callable[[float], Outcome]:
     return lambda bad: outcome(**{name: bad})
 
 
+BODY: dict[str, Any] = Track().told(said(held()), NOON, 100.0, 0.01)
+"""What a signal tells of a model."""
+
+
+def in_model(name: str) -> Callable[[float], Signal]:
+    return lambda bad: signal(models={"boosted": {**BODY, name: bad}})
+
+
 SICK: dict[str, Callable[[float], Signal | Outcome]] = {
     **{name: in_signal(name) for name in NUMBERS},
     **{f"outcome {name}": in_outcome(name) for name in ("confidence", "entry", "close", "move")},
@@ -167,8 +178,14 @@ SICK: dict[str, Callable[[float], Signal | Outcome]] = {
         reasons=(Reason("trend", 1.0, "up"), Reason("momentum", bad, "?"))
     ),
     "regime.probabilities[1]": lambda bad: signal(regime={"probabilities": [0.5, bad]}),
-    "models.boosted.p_up": lambda bad: signal(models={"boosted": {"p_up": bad}}),
+    "models.transformer.p_up": lambda bad: signal(models={"transformer": {"p_up": bad}}),
     "risk.var_95": lambda bad: signal(risk={"var_95": bad}),
+    **{f"models.boosted.{name}": in_model(name) for name in ("p_up", "expected_move", "novelty", "coverage")},
+    "models.boosted.p3.up": lambda bad: signal(models={"boosted": {**BODY, "p3": {**BODY["p3"], "up": bad}}}),
+    "models.boosted.contributions[1][1]": lambda bad: signal(
+        models={"other": BODY, "boosted": {**BODY, "contributions": [["rsi_14", 0.1], ["adx_14", bad]]}}
+    ),
+    "models.boosted.added": lambda bad: signal(models={"boosted": {**BODY, "added": bad}}),
 }
 
 
@@ -194,6 +211,24 @@ def test_a_number_that_is_not_finite_is_refused_in_json_too() -> None:
         canonical({"layers": {"technical": {"weight": nan}}})
     with pytest.raises(ValueError, match=r"^move was inf"):
         publish_bytes({"move": inf}, 1, 2)
+
+
+def test_what_is_told_of_a_model_is_not_walked_while_it_is_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[object] = []
+    monkeypatch.setattr("engine.signal_json.refuse", walked.append)
+
+    body = published(signal(models={"boosted": BODY, "transformer": BODY}))
+    assert body["models"] == {"boosted": BODY, "transformer": BODY}
+    assert walked == []
+
+    published(signal(models={"boosted": {**BODY, "novelty": nan}}))
+    assert len(walked) == 1
+
+
+def test_a_signal_with_models_has_the_same_canonical_bytes_from_its_json() -> None:
+    made = signal(models={"boosted": BODY}, p_up=0.56, p3=(0.2, 0.5, 0.3))
+
+    assert canonical(orjson.loads(publish_bytes(made, 7, NOON + 123))) == canonical(made)
 
 
 def test_numpy_numbers_are_numbers() -> None:

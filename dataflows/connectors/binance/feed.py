@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from dataflows.connectors.activations import Activations, Served
 from dataflows.connectors.background import Mailbox
 from dataflows.connectors.binance.backoff import Backoff, Connects
 from dataflows.connectors.binance.closes import Closes
@@ -62,6 +63,7 @@ class BinanceFeed:
 
     What is journaled reaches `mailbox` as (number, record) after its commit; `Price` and `Status` records
     are conflated there. `feed` names the kind of market in every Live; None = told by the exchange itself.
+    The current versions of `shelves` are activated.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BinanceFeed:
         clock: StreamClock | None = None,
         *,
         feed: Feed | None = None,
+        shelves: Sequence[Served] = (),
         report_every: float = EVERY,
         rng: np.random.Generator | None = None,
     ) -> None:
@@ -91,12 +94,21 @@ class BinanceFeed:
         self._intake = Intake(closes, ticks, self.clock, self._outbox, mailbox)
         self._history = History(self._rest, self._corrupt_row)
         self._roster = Roster()
+        self._activations = Activations(shelves, self._outbox, self._closed)
         self._gathering = Gathering(
-            settings, journal, self._history, self._intake, self._outbox, self._gathered
+            settings, journal, self._history, self._intake, self._outbox, self._activations, self._gathered
         )
         self._watch = Watch(settings, self._rest, self._intake, self._outbox, self._gathering, self._roster)
         self._report = Report(
-            settings, self._intake, self._rest, self._roster, self._outbox, self._watch, mailbox, report_every
+            settings,
+            self._intake,
+            self._rest,
+            self._roster,
+            self._outbox,
+            self._watch,
+            self._activations,
+            mailbox,
+            report_every,
         )
 
     async def run(self) -> None:
@@ -111,6 +123,7 @@ class BinanceFeed:
                 group.create_task(self._keep_time(), name="clock")
                 group.create_task(self._turns(group, shards), name="turns")
                 group.create_task(self._watch.run(shards), name="universe")
+                group.create_task(self._activations.run(), name="activations")
 
     async def _start(self, shards: Shards) -> None:
         """Connect first, then fetch: whatever happens between the two is heard and kept."""
@@ -200,6 +213,13 @@ class BinanceFeed:
             idle_timeout=binance.idle_timeout,
             calm=self._calm,
         )
+
+    def _closed(self) -> int:
+        """The newest decision close of which a candle may have been handed on."""
+        intake = self._intake
+        # A close may be a little ahead of its own event's time, and history of any other event's.
+        handed = (intake.closes.last(*market) or 0 for market in intake.seen)
+        return max(intake.now, *handed) // self._step * self._step
 
     def _calm(self) -> bool:
         return CALM < self.clock.now_ms() % self._step < self._step - CALM

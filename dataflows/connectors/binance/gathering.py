@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Final
 
+from dataflows.connectors.activations import Activations
 from dataflows.connectors.binance.history import History, Span
 from dataflows.connectors.binance.intake import Intake
 from dataflows.connectors.binance.market import Ask
@@ -19,7 +20,7 @@ from dataflows.connectors.binance.outbox import Outbox
 from dataflows.connectors.binance.ticks import ordered
 from dataflows.connectors.journal import Journal
 from engine.errors import StorageError
-from engine.records import INTERVALS, Candle, Feed, Listing, Live, Tick, Universe
+from engine.records import INTERVALS, Activation, Candle, Feed, Listing, Live, Tick, Universe
 from engine.settings import Settings
 
 CHUNK: Final = 2_000
@@ -30,16 +31,24 @@ Found = dict[tuple[str, str], list[Candle]]
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the journal holds already: each market's newest close, the newest Tick, the newest Universe."""
+    """What the journal holds already: the newest close of each market, Tick, Universe, and what serves."""
 
     newest: dict[tuple[str, str], int]
     tick: int | None
     universe: Universe | None
+    activations: dict[str, Activation]
 
     @classmethod
     def of(cls, journal: Journal) -> Past:
         """Read it; this is disk work."""
-        return cls(journal.newest_all(), journal.newest_tick(), journal.last_universe())
+        return cls(
+            journal.newest_all(), journal.newest_tick(), journal.last_universe(), journal.last_activations()
+        )
+
+    @property
+    def newest_close(self) -> int:
+        """The newest close of all."""
+        return max(self.newest.values(), default=0)
 
 
 class Gathering:
@@ -52,12 +61,14 @@ class Gathering:
         history: History,
         intake: Intake,
         outbox: Outbox,
+        activations: Activations,
         told: Callable[[float], None],
     ) -> None:
         self._journal = journal
         self._history = history
         self._intake = intake
         self._outbox = outbox
+        self._activations = activations
         self._told = told
         self._intervals = settings.binance.intervals
         self._warm_up = settings.decide.warm_up
@@ -76,7 +87,12 @@ class Gathering:
         asks = self._asks(listings, until, past.newest)
         universe = self._universe(listings, asks, past)
         live = Live((server_ms - self._catch_up) // MINUTE * MINUTE, feed)
-        self._outbox.add([live] if universe is past.universe else [universe, live])
+        # A restart may be quicker than `catch_up`: what has closed already keeps the version that it had.
+        serving = max(live.time, past.newest_close // self._step * self._step)
+        activations = await self._activations.begin(past.activations, serving)
+        self._outbox.add(
+            [live, *activations] if universe is past.universe else [universe, live, *activations]
+        )
         found = await self._history.gather(asks, self._told)
         first = self._first_tick(asks, found, past)
         until = min(until, server_ms - self._grace) // self._step * self._step

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+from dataflows.connectors.activations import Activations
 from dataflows.connectors.background import Mailbox
 from dataflows.connectors.binance import status
 from dataflows.connectors.binance.intake import Intake
@@ -38,6 +39,7 @@ class Report:
         roster: Roster,
         outbox: Outbox,
         watch: Watch,
+        activations: Activations,
         mailbox: Mailbox,
         every: float = EVERY,
     ) -> None:
@@ -51,6 +53,7 @@ class Report:
         self._roster = roster
         self._outbox = outbox
         self._watch = watch
+        self._activations = activations
         self._mailbox = mailbox
         self._every = every
         self._replaced: dict[str, float] = {}
@@ -78,6 +81,7 @@ class Report:
             *status.rest_faults(self._rest),
             *status.market_faults(self._intake, alone, time.monotonic()),
             *(f"{symbol} {state}: {why}" for symbol, (state, why) in self._watch.listed.absent.items()),
+            *self._activations.faults,
         ]
 
     def streams(

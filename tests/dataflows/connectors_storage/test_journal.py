@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dataflows.connectors.journal import Journal, Journaled
 from engine.errors import StorageError
-from engine.records import Candle, Correction, Listing, Live, Price, Tick, Universe
+from engine.records import Activation, Candle, Correction, Listing, Live, Price, Tick, Universe
 
 UNIVERSE = Universe(
     300_000,
@@ -46,10 +46,12 @@ def test_every_kind_of_record_comes_back_equal_and_numbered_from_one(journal: Jo
         Tick(300_000),
         Live(300_000),
         Correction("BTCUSDT", "1m", 60_000, FULL_CANDLE),
+        Activation(300_000, "boosted", "20231115T0000Z-cf8a07fc", 3_900_000),
+        Activation(300_000, "boosted", "20231115T0000Z-cf8a07fc", 3_900_000, expires=7_500_000),
     ]
 
     assert journal.append(records[:2]) == [1, 2]
-    assert journal.append(records[2:]) == [3, 4, 5, 6]
+    assert journal.append(records[2:]) == [3, 4, 5, 6, 7, 8]
     assert journal.read(0) == list(enumerate(records, start=1))
 
 
@@ -90,11 +92,12 @@ def test_an_empty_journal_answers_every_question(journal: Journal) -> None:
         journal.newest_all(),
         journal.newest_tick(),
         journal.last_universe(),
+        journal.last_activations(),
         journal.candle("A", "1m", 60_000),
         journal.prune(10**15),
     )
 
-    assert answers == (None, {}, None, None, None, 0)
+    assert answers == (None, {}, None, None, {}, None, 0)
 
 
 def test_newest_is_the_latest_close_and_not_the_last_append(journal: Journal) -> None:
@@ -132,6 +135,37 @@ def test_prune_forgets_what_is_old_and_keeps_every_answer(journal: Journal) -> N
     assert left[:3] == [UNIVERSE, Live(0), minutes(5, symbol="DELISTED")[-1]]
     assert {r.time for r in left if isinstance(r, Tick)} == {60_000 * n for n in range(10, 21)}
     assert journal.prune(10 * 60_000) == 0
+
+
+def version(minute: int, model: str = "boosted") -> Activation:
+    return Activation(60_000 * minute, model, f"{model}{minute}", 0)
+
+
+def test_the_last_activation_of_each_model_is_the_one_journaled_last(journal: Journal) -> None:
+    journal.append([version(1), version(9), version(2, "sizer")])
+    rolled_back = Activation(540_000, "boosted", "boosted1", 0)
+    journal.append([Tick(600_000), rolled_back])
+
+    assert journal.last_activations() == {"boosted": rolled_back, "sizer": version(2, "sizer")}
+
+
+def test_prune_keeps_of_each_model_what_serves_when_the_kept_records_begin(journal: Journal) -> None:
+    activations = [version(1), version(2, "sizer"), version(4), version(6, "sizer"), version(8), version(15)]
+    records: list[Journaled] = []
+    for minute in range(1, 21):
+        records += minutes(1, first=minute)
+        records += [one for one in activations if one.time == 60_000 * minute]
+        records.append(Tick(60_000 * minute))
+    journal.append(records)
+    before = journal.last_activations()
+    journal.prune(10 * 60_000)
+    left = [record for _, record in journal.read(0) if isinstance(record, Activation)]
+    journal.prune(10**15, chunk=1, pause=0)
+    at_last = [record for _, record in journal.read(0) if isinstance(record, Activation)]
+
+    assert left == [version(6, "sizer"), version(8), version(15)]
+    assert at_last == [version(6, "sizer"), version(15)]
+    assert journal.last_activations() == before == {"sizer": version(6, "sizer"), "boosted": version(15)}
 
 
 def test_prune_never_passes_the_number_recovery_needs(journal: Journal) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from dataflows.connectors.activations import Served
 from dataflows.connectors.background import Mailbox
 from dataflows.connectors.binance.feed import BinanceFeed
 from dataflows.connectors.clock import StreamClock
@@ -46,7 +47,9 @@ def settings(
 class Rig:
     """One run of a feed; `records` is what its mailbox gave, numbered and in order."""
 
-    def __init__(self, exchange: Exchange, folder: Path, settings: Settings) -> None:
+    def __init__(
+        self, exchange: Exchange, folder: Path, settings: Settings, shelves: Sequence[Served] = ()
+    ) -> None:
         self.exchange = exchange
         self.journal = Journal(folder, synchronous="NORMAL")
         self.mailbox = Mailbox()
@@ -55,7 +58,9 @@ class Rig:
         self.prices: dict[str, Price] = {}
         self.bodies: dict[str, Any] = {}
         clock = StreamClock(wall=lambda: exchange.now / 1000, unix=lambda: exchange.now / 1000)
-        self.feed = BinanceFeed(settings, self.journal, self.mailbox, clock, report_every=0.02)
+        self.feed = BinanceFeed(
+            settings, self.journal, self.mailbox, clock, shelves=shelves, report_every=0.02
+        )
         self.task = asyncio.create_task(self.feed.run())
 
     def drain(self) -> None:
@@ -128,9 +133,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(exchange: Exchange, folder: Path, settings: Settings) -> AsyncIterator[Rig]:
+async def rig(
+    exchange: Exchange, folder: Path, settings: Settings, shelves: Sequence[Served] = ()
+) -> AsyncIterator[Rig]:
     """A feed that runs inside the block and is cancelled at its end."""
-    one = Rig(exchange, folder, settings)
+    one = Rig(exchange, folder, settings, shelves)
     try:
         yield one
     finally:
