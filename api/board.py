@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import merge
 from itertools import dropwhile
 from typing import Any, Final, Literal, Self
@@ -108,7 +108,7 @@ class Statuses:
     serving: Mapping[str, Any] | None = None
     streams: Mapping[str, Any] | None = None
     providers: Mapping[str, Any] | None = None
-    models: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Any] | None = None
 
 
 class Board:
@@ -164,6 +164,11 @@ class Board:
     def streams(self) -> Mapping[str, Any]:
         """What it says of the exchange; empty if nothing is known."""
         return (self.statuses.streams if self.statuses else None) or {}
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """What training says of the models; empty if nothing is known."""
+        return (self.statuses.models if self.statuses else None) or {}
 
     @property
     def symbols(self) -> tuple[str, ...]:

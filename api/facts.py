@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -37,3 +38,12 @@ def number(status: Mapping[str, Any], name: str) -> float | None:
 def word(status: Mapping[str, Any], name: str) -> str | None:
     found = status.get(name)
     return found if isinstance(found, str) else None
+
+
+def iso(time: int) -> str:
+    """ms UTC as ISO-8601 to the second.
+
+    >>> iso(1_795_363_500_000)
+    '2026-11-22T16:05:00Z'
+    """
+    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from api.board import Board
-from api.facts import items, number, numbers, part, word
+from api.facts import iso, items, number, numbers, part, word
 from api.models import Health, RedisHealth, SymbolHealth
+from api.training import remarks
 from engine.records import INTERVALS
 
 HEARTBEAT: Final = 15_000
@@ -188,6 +188,7 @@ def notes(view: View) -> Iterator[str]:
     rest = part(view.streams, "rest")
     if rest.get("state") == "limited":
         yield f"REST limited by the exchange{until(rest)}"
+    yield from remarks(view.board.models)
     if view.board.corrupt:
         yield f"{view.board.corrupt} entries in Redis could not be read"
 
@@ -217,15 +218,6 @@ def open_connections(streams: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def until(rest: Mapping[str, Any]) -> str:
     retry = number(rest, "retry_at")
     return f" until {iso(int(retry))}" if retry else ""
-
-
-def iso(time: int) -> str:
-    """ms UTC as ISO-8601 to the second.
-
-    >>> iso(1_795_363_500_000)
-    '2026-11-22T16:05:00Z'
-    """
-    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def spoken(seconds: float | None) -> str:

@@ -125,9 +125,8 @@ class Reader:
         log = self.prefix + STREAMS["signal"]
         pipe = redis.pipeline(transaction=True)
         pipe.get(self.prefix + "heartbeat")
-        for topic in ("serving", "streams", "providers"):
+        for topic in ("serving", "streams", "providers", "models"):
             pipe.hget(f"{self.prefix}status:{topic}", "json")
-        pipe.hgetall(self.prefix + "status:models")
         pipe.xrange(log, f"{number}-0", f"{number}-0")
         pipe.xrevrange(log, count=1)
         pipe.xrange(log, count=1)
@@ -138,7 +137,7 @@ class Reader:
             serving=mapping(serving),
             streams=mapping(streams),
             providers=mapping(providers),
-            models=model_statuses(models),
+            models=mapping(models),
         )
         return statuses, same, end, begin
 
@@ -258,11 +257,3 @@ def mapping(raw: bytes | None) -> Mapping[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def model_statuses(fields: Mapping[bytes, bytes]) -> Mapping[str, Any]:
-    """The training process's hash: one field `json`, or one field a model."""
-    if (whole_hash := mapping(fields.get(b"json"))) is not None:
-        return whole_hash
-    found = {name.decode(): mapping(raw) for name, raw in fields.items()}
-    return {name: body for name, body in found.items() if body is not None}

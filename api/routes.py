@@ -21,6 +21,7 @@ from api.names import symbol_of, symbols_of
 from api.providers import providers
 from api.security import knows_a_key
 from api.state import State
+from api.training import training
 
 Answers = dict[int | str, dict[str, Any]]
 REFUSED: Final[Answers] = {
@@ -90,14 +91,10 @@ async def history(relay: Relay, symbol: str, limit: Limit = 100, before_seq: Bef
 
 @router.get("/models/status", responses=NOT_READ)
 async def models_status(relay: Relay) -> models.ModelsStatus:
-    """What the training process says of each model; nothing is made up where it never ran."""
-    statuses = relay.board.statuses
-    if relay.board.redis != "up" or statuses is None:
+    """What training is doing, and of each model the version, since when it speaks, and how it was judged."""
+    if relay.board.redis != "up" or relay.board.statuses is None:
         raise HTTPException(503, f"Redis unreachable: {relay.board.redis_fault or 'not read yet'}")
-    if statuses.models:
-        return models.ModelsStatus(models=dict(statuses.models), state="trained", reason=None)
-    reason = "no training process has written a status to this Redis; signals come from layers without models"
-    return models.ModelsStatus(models={}, state="none", reason=reason)
+    return training(relay.board.models)
 
 
 @router.get("/providers/status")

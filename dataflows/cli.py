@@ -22,9 +22,13 @@ from typer.exceptions import TyperException
 
 from dataflows import backtest as history
 from dataflows import doctor as health
+from dataflows import shelf as shelves
 from dataflows import up as household
+from dataflows.backfill.command import backfill
 from dataflows.replay import serve as exchange
+from dataflows.training import command as training
 from engine.errors import EngineError, SettingsError, StorageError, UnknownSymbol
+from engine.models.shelf import Shelf
 from engine.settings import load
 
 app = typer.Typer(
@@ -86,6 +90,10 @@ def backtest(
     market: MarketName = "spot",
     interval: Annotated[str | None, typer.Option(help="Decision interval; else as configured.")] = None,
     symbols: Symbols = None,
+    shelf: Annotated[
+        Path | None, typer.Option(help="Versions that serve, each from its own time on; else none.")
+    ] = None,
+    expire: Annotated[bool, typer.Option("--expire", help="Do not use versions past their age.")] = False,
     config: Config = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -95,9 +103,56 @@ def backtest(
         overrides["SIGNAL_ENGINE_DECIDE__INTERVAL"] = interval
     settings = load(config, {**os.environ, **overrides})
     report = history.run(
-        settings, data, out, moment(begin), moment(end), listed(symbols) or None, show=not as_json
+        settings,
+        data,
+        out,
+        moment(begin),
+        moment(end),
+        listed(symbols) or None,
+        shelf=Shelf(shelf, "boosted") if shelf is not None else None,
+        expire=expire,
+        show=not as_json,
     )
     typer.echo(json.dumps(asdict(report)) if as_json else report.text())
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of klines/<market>/<interval>/<SYMBOL>.parquet.")],
+    until: Annotated[str, typer.Option(help="No candle that closed later is read, ISO-8601 UTC.")],
+    shelf: Annotated[Path | None, typer.Option(help="Where versions lie; else as configured.")] = None,
+    interval: Annotated[str | None, typer.Option(help="The model's interval; else as configured.")] = None,
+    begin: Annotated[str | None, typer.Option("--from", help="The first of a series of versions.")] = None,
+    every: Annotated[float | None, typer.Option(help="Days between two versions of a series.")] = None,
+    profile: Annotated[
+        Literal["full", "demo"], typer.Option(help="demo looks at the last 120 days only.")
+    ] = "full",
+    full_rounds: Annotated[bool, typer.Option("--full-rounds", help="Grow all rounds, never stop.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each.", min=1, max=64)] = 2,
+    config: Config = DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Fit, judge and shelve a version of the boosted model."""
+    overrides = {"SIGNAL_ENGINE_MODELS__BOOSTED__INTERVAL": interval} if interval is not None else {}
+    settings = load(config, {**os.environ, **overrides})
+    wanted = training.Wanted(
+        data=data,
+        shelf=shelf or settings.shelf,
+        until=moment(until),
+        begin=moment(begin) if begin is not None else None,
+        every=every,
+        profile=profile,
+        stop=not full_rounds,
+        workers=workers,
+    )
+    for made in training.trained(settings, wanted, as_json):
+        document = json.dumps(training.document(made))
+        typer.echo(document if as_json else "\n".join(training.lines(made)))
+
+
+app.command()(backfill)
+app.command("shelf")(shelves.shelf)
+app.command("rollback")(shelves.rollback)
 
 
 @app.command("replay-exchange")

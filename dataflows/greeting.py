@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from math import floor, log10
 from typing import Any, Final
 
@@ -42,16 +43,17 @@ class Greeting:
         self._due = 0.0
         self._stage = ""
         self._first: float | None = None
-        self._greeted = False
+        self.greeted = False
         self._told = self._seen = "healthy"
+        self._models = ""
 
     def news(self) -> list[str | Table]:
         """What there is to tell since the last time; nothing until it is time to ask again."""
         if time.monotonic() < self._due:
             return []
-        self._due = time.monotonic() + (RUNNING if self._greeted else STARTING)
+        self._due = time.monotonic() + (RUNNING if self.greeted else STARTING)
         health = self._ask("/health")
-        return list(self._turn(health) if self._greeted else self._start(health))
+        return [*self._turn(health), *self._training()] if self.greeted else list(self._start(health))
 
     def close(self) -> None:
         """Ask no more."""
@@ -76,7 +78,7 @@ class Greeting:
         if self._first is None:
             return
         if len(signals) >= len(self.symbols) or time.monotonic() - self._first > PATIENCE:
-            self._greeted = True
+            self.greeted = True
             yield first_signals(signals, len(self.symbols))
             yield from self._addresses(signals[0]["symbol"])
 
@@ -94,6 +96,43 @@ class Greeting:
             yield f"{status}: {reasons}" if reasons else status
             self._told = status
         self._seen = status
+
+    def _training(self) -> Iterator[str]:
+        """Where the models are, each time that is something new."""
+        found = training_of(self._ask("/models/status"))
+        if found and found != self._models:
+            self._models = found
+            yield found
+
+
+def training_of(status: Mapping[str, Any]) -> str:
+    """What training is at, in words, in steps worth telling; nothing where nobody trains.
+
+    >>> training_of({"state": "training", "progress": {"stage": "folds", "share": 0.47}})
+    'models: training 40 %'
+    >>> training_of({"state": "failed", "reason": "WIFUSDT has 120 candles"})
+    'models: training failed: WIFUSDT has 120 candles'
+    """
+    state = status.get("state")
+    if state in ("collecting", "training"):
+        share = (status.get("progress") or {}).get("share") or 0
+        return f"models: {'collecting candles' if state == 'collecting' else state} {20 * floor(5 * share)} %"
+    if state == "failed":
+        return f"models: training failed: {status.get('reason')}"
+    spoken = [speech(name, model) for name, model in (status.get("models") or {}).items()]
+    if spoken or state != "trained":
+        return f"models: {'; '.join(spoken)}" if spoken else ""
+    return f"models: {status.get('reason')}"
+
+
+def speech(name: str, model: Mapping[str, Any]) -> str:
+    """Since when a model's version speaks, and where it has no skill."""
+    begins = datetime.fromtimestamp(model["serves_from"] / 1000, UTC)
+    unskilled = [segment for segment, found in model["segments"].items() if found.get("skill") is False]
+    lacks = f", without skill on {', '.join(unskilled)}" if unskilled else ""
+    if model["expired"]:
+        return f"{name} {model['version']} is too old to be used"
+    return f"{name} {model['version']} speaks from {begins:%Y-%m-%dT%H:%M:%SZ} on{lacks}"
 
 
 def stage_of(health: Mapping[str, Any]) -> str:

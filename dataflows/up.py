@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,19 +27,24 @@ from dataflows.greeting import Greeting, Say
 from dataflows.recovery import FOLDER_VARIABLE, variables
 from dataflows.stopping import stopping
 from dataflows.supervise import Crew, Member
-from engine.errors import SettingsError, SourceError, StorageError
+from dataflows.training.child import ONE_THREAD
+from engine.errors import EngineError, SettingsError, SourceError, StorageError
 from engine.settings import Settings
 from engine.symbols import Market, resolve
 
 PYTHON: Final = sys.executable
 FLOW: Final = (PYTHON, "-m", "bytewax.run", "dataflows.signals")
 API: Final = (PYTHON, "-m", "api.server")
+TRAINING: Final = (PYTHON, "-m", "dataflows.training")
 DEMO_SPEED: Final = 60
 """Seconds of the simulated market per second of ours: a 5m candle every five seconds."""
 
 MINUTE: Final = 60_000
 TURN: Final = 0.25
 """Seconds between two looks at the processes."""
+
+HEAD_START: Final = 120.0
+"""Seconds the first signals may take before training starts all the same."""
 
 EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Addresses that mean all of this machine's own -> one of them to ask at."""
@@ -93,9 +98,9 @@ def up(settings: Settings, environ: Mapping[str, str], say: Say, *, simulated: b
         exchange = demo_exchange(settings) if simulated else None
         address = open_redis(settings, say)
         try:
-            start(crew, environ, (host, port), exchange, stop)
+            environ = start(crew, environ, (host, port), exchange, stop)
             greeting = Greeting(site(host, port), settings.all_symbols, api_key({**os.environ, **environ}))
-            watch(crew, greeting, say, stop)
+            watch(crew, greeting, say, stop, lambda: start_training(crew, environ, demo=simulated))
         finally:
             with suppress(OSError):  # the terminal may have gone, and still nothing may be left running
                 say("stopping")
@@ -111,8 +116,8 @@ def start(
     where: tuple[str, int],
     exchange: Exchange | None,
     stop: threading.Event,
-) -> None:
-    """The exchange and the API together, and the flow once both listen."""
+) -> Mapping[str, str]:
+    """The exchange and the API together, and the flow once both listen; what every process is told."""
     waited = []
     if exchange is not None:
         environ = {**environ, **exchange.environ}
@@ -123,16 +128,35 @@ def start(
         await_port(crew, member, *listening, stop)
     if not stop.is_set():
         crew.start("flow", FLOW, environ)
+    return environ
 
 
-def watch(crew: Crew, greeting: Greeting, say: Say, stop: threading.Event) -> None:
-    """Tell how the engine is, and start again whatever dies, until told to stop."""
+def start_training(crew: Crew, environ: Mapping[str, str], *, demo: bool) -> None:
+    """The training process, on one thread."""
+    config = environ.get("SIGNAL_ENGINE_CONFIG", "config.yaml")
+    command = (*TRAINING, "--config", config, "--profile", "demo" if demo else "full")
+    crew.start("training", command, {**environ, **ONE_THREAD})
+
+
+def watch(crew: Crew, greeting: Greeting, say: Say, stop: threading.Event, later: Callable[[], None]) -> None:
+    """Tell how the engine is, and start again whatever dies, until told to stop.
+
+    `later` is called once, when the first signals are out: until then nothing is to be in their way.
+    """
+    deadline = time.monotonic() + HEAD_START
+    waiting = True
     try:
         while not stop.wait(TURN):
             for line in crew.watch():
                 say(line)
             for said in greeting.news():
                 say(said)
+            if waiting and (greeting.greeted or time.monotonic() > deadline):
+                waiting = False
+                try:
+                    later()
+                except EngineError as error:  # signals go on without it
+                    say(str(error))
     finally:
         greeting.close()
 

@@ -207,6 +207,67 @@ def streams_status(now: int, names: Sequence[str], **changed: Any) -> dict[str, 
     }
 
 
+def models_status(version: dict[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
+    """What training says where a model speaks; `version` changes some of what it says of the model."""
+    boosted = {
+        "version": "20261122T0300Z-0123abcd",
+        "interval": "1h",
+        "data_from": CLOSE - 1000 * 12 * FIVE,
+        "data_until": CLOSE - 13 * 12 * FIVE,
+        "serves_from": CLOSE,
+        "speaks": True,
+        "age": 46_820.0,
+        "expires": CLOSE + 168 * 12 * FIVE,
+        "expired": False,
+        "promoted": True,
+        "reason": "no worse than the one before",
+        "trials": 3,
+        "segments": {
+            "majors": {
+                "skill": True,
+                "auc": 0.53,
+                "auc_ci": [0.51, 0.55],
+                "brier": 0.248,
+                "brier_skill": 0.008,
+                "ece": 0.011,
+                "log_loss": 0.69,
+                "log_loss_base": 0.693,
+                "rows": 9000,
+                "symbols": 3,
+                "rounds": {"side": 41, "size": 77},
+                "reliability": [[4500, 0.48, 0.47], [4500, 0.52, 0.53]],
+                "p3_brier_skill": 0.02,
+                "chosen": "regularised",
+            }
+        },
+        "gate": {"champion": None},
+        "parameters": {"majors": {"max_depth": 3}},
+        **(version or {}),
+    }
+    attempt = {
+        "at": CLOSE - 60_000,
+        "result": "trained",
+        "seconds": 21.5,
+        "reason": "no worse than the one before",
+        "version": boosted["version"],
+        "promoted": True,
+    }
+    return {
+        "written_at": 1,
+        "stream_time": CLOSE + 20_000,
+        "state": "trained",
+        "reason": None,
+        "progress": None,
+        "last_attempt": attempt,
+        "failures": 0,
+        "next_due": CLOSE + 6 * 12 * FIVE,
+        "faults": [],
+        "models": {"boosted": boosted},
+        "live": {"boosted": {"brier": 0.25}},
+        **changed,
+    }
+
+
 @dataclass
 class Relay:
     """A relay being served in a thread of its own."""

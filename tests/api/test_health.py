@@ -16,6 +16,7 @@ from tests.api.conftest import (
     Publisher,
     Relay,
     Valkey,
+    models_status,
     serving_status,
     signal,
     streams_status,
@@ -41,7 +42,7 @@ def known(**changed: Any) -> Board:
             heartbeat=changed.pop("heartbeat", NOW),
             serving=None if serving is None else serving_status(NOW, SYMBOLS, **serving),
             streams=None if streams is None else streams_status(NOW, SYMBOLS, **streams),
-            **changed,
+            **{"models": models_status(), **changed},
         )
     )
     return board
@@ -179,6 +180,34 @@ def test_being_limited_is_a_note() -> None:
     found = verdict(known(streams={"rest": {"state": "limited", "retry_at": None}}))
 
     assert (found.status, found.notes) == ("healthy", ["REST limited by the exchange"])
+
+
+@pytest.mark.parametrize(
+    ("models", "notes"),
+    [
+        (None, ["models: no training process writes a status to this Redis"]),
+        (models_status(state="none", models={}), ["models: none speaks yet"]),
+        (
+            models_status(state="failed", reason="WIFUSDT has 120 candles"),
+            ["models: the last training failed: WIFUSDT has 120 candles"],
+        ),
+        (
+            models_status(version={"expired": True}),
+            ["model boosted: version 20261122T0300Z-0123abcd is too old to be used"],
+        ),
+        (
+            models_status(version={"speaks": False}),
+            ["model boosted: version 20261122T0300Z-0123abcd speaks from 2026-11-22T16:05:00Z on"],
+        ),
+        (models_status(version={"speaks": False, "serves_from": 1e30}), []),
+        (models_status(state=5, models=[]), ["models: none speaks yet"]),
+        (models_status(models={"boosted": 5}), []),
+    ],
+)
+def test_models_that_are_missing_or_too_old_are_a_note_and_no_fault(models: Any, notes: list[str]) -> None:
+    found = verdict(known(models=models))
+
+    assert (found.status, found.notes) == ("healthy", notes)
 
 
 def test_health_is_200_only_when_healthy(relay: Relay, publisher: Publisher) -> None:

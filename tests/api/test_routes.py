@@ -5,11 +5,13 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from engine.signal_json import publish_bytes
-from tests.api.conftest import CLOSE, FIVE, Publisher, Relay, Start, Valkey, signal, until
+from tests.api.conftest import CLOSE, FIVE, Publisher, Relay, Start, Valkey, models_status, signal, until
 
 
 def read(relay: Relay, upto: int) -> None:
@@ -123,14 +125,53 @@ def test_models_are_not_made_up_where_nothing_trained(relay: Relay) -> None:
 
 
 def test_models_are_shown_as_training_wrote_them(relay: Relay, publisher: Publisher) -> None:
-    publisher.redis.hset("status:models", mapping={"boosted": b'{"accuracy":0.53}', "broken": b"{"})
-    until(lambda: relay.app.state.relay.board.statuses.models, "the status is read")
+    said = models_status()
+    publisher.status("models", said)
+    until(lambda: relay.app.state.relay.board.models, "the status is read")
+    found = relay.get("/models/status").json()
 
-    assert relay.get("/models/status").json() == {
-        "models": {"boosted": {"accuracy": 0.53}},
-        "state": "trained",
-        "reason": None,
-    }
+    unknown = {"symbols", "p3_brier_skill"}
+    assert found == {**said, "written_at": found["written_at"]}
+    assert unknown <= found["models"]["boosted"]["segments"]["majors"].keys()
+
+
+def test_a_training_that_runs_shows_how_far_it_is(relay: Relay, publisher: Publisher) -> None:
+    progress = {"stage": "folds", "share": 0.45}
+    publisher.status("models", models_status(state="training", progress=progress, next_due=None))
+    until(lambda: relay.app.state.relay.board.models, "the status is read")
+    found = relay.get("/models/status").json()
+
+    assert (found["state"], found["progress"], found["next_due"]) == ("training", progress, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"state": 7}, "state"),
+        (models_status(version={"age": "old"}), "models.boosted.age"),
+        (models_status(secret="hush"), "secret"),
+    ],
+)
+def test_a_status_of_training_that_makes_no_sense_is_said(
+    relay: Relay, publisher: Publisher, body: dict[str, Any], place: str
+) -> None:
+    publisher.redis.hset("status:models", "json", orjson.dumps(body))
+    until(lambda: relay.app.state.relay.board.models, "the status is read")
+    answer = relay.get("/models/status")
+
+    assert answer.status_code == 200
+    assert answer.json()["state"] == "none"
+    assert answer.json()["reason"] == f"the status of training cannot be read: {place}"
+    assert "hush" not in answer.text
+
+
+def test_a_training_that_is_gone_is_forgotten_with_its_status(relay: Relay, publisher: Publisher) -> None:
+    publisher.status("models", models_status())
+    until(lambda: relay.app.state.relay.board.models, "the status is read")
+    publisher.redis.delete("status:models")
+    until(lambda: not relay.app.state.relay.board.models, "the status is gone")
+
+    assert relay.get("/models/status").json()["state"] == "none"
 
 
 def test_metrics_count_what_happens(relay: Relay, publisher: Publisher) -> None:

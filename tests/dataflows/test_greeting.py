@@ -24,6 +24,7 @@ class Relay(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Answer)
         self.health: dict[str, Any] = {}
         self.signals: list[dict[str, Any]] = []
+        self.models: dict[str, Any] = {"state": "none", "reason": "no training process", "models": {}}
         self.keys: list[str | None] = []
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -37,7 +38,11 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.keys.append(self.headers["Authorization"])
-        known = {"/health": self.server.health, "/signals": {"signals": self.server.signals}}
+        known = {
+            "/health": self.server.health,
+            "/signals": {"signals": self.server.signals},
+            "/models/status": self.server.models,
+        }
         body = orjson.dumps(known[self.path])
         self.send_response(200 if self.server.health.get("status") == "healthy" else 503)
         self.send_header("Content-Length", str(len(body)))
@@ -159,6 +164,53 @@ def test_a_turn_of_health_is_told_when_it_lasts(relay: Relay) -> None:
     made.close()
 
     assert told == ["unhealthy: no heartbeat; silent: BTCUSDT", "healthy"]
+
+
+def model(**changed: Any) -> dict[str, Any]:
+    segments = {"majors": {"skill": True}, "memes": {"skill": False}}
+    known = {"version": "v1", "serves_from": 1_760_000_400_000, "expired": False, "segments": segments}
+    return {"state": "trained", "reason": None, "models": {"boosted": {**known, **changed}}}
+
+
+def test_where_the_models_are_is_told_once_each_time_it_is_something_new(relay: Relay) -> None:
+    relay.health = {"status": "healthy", "phase": "serving", "reasons": []}
+    relay.signals = [one("BTCUSDT")]
+    made = Greeting(relay.site, ["BTCUSDT"])
+    made.news()
+    told: list[str | Table] = []
+    for status in (
+        {"error": "Redis unreachable"},
+        {"state": "none", "reason": "no training process", "models": {}},
+        {"state": "collecting", "progress": {"stage": "collecting", "share": 0.5}, "models": {}},
+        {"state": "training", "progress": {"stage": "folds", "share": 0.45}, "models": {}},
+        {"state": "training", "progress": {"stage": "folds", "share": 0.59}, "models": {}},
+        {"state": "failed", "reason": "WIFUSDT has 120 candles", "models": {}},
+        model(),
+        model(expired=True),
+        {"state": "trained", "reason": "not promoted: worse on majors", "models": {}},
+    ):
+        relay.models = status
+        told += made.news() + made.news()
+    made.close()
+
+    assert told == [
+        "models: collecting candles 40 %",
+        "models: training 40 %",
+        "models: training failed: WIFUSDT has 120 candles",
+        "models: boosted v1 speaks from 2025-10-09T09:00:00Z on, without skill on memes",
+        "models: boosted v1 is too old to be used",
+        "models: not promoted: worse on majors",
+    ]
+
+
+def test_nothing_is_said_of_models_before_the_first_signals(relay: Relay) -> None:
+    relay.health = {"status": "warming", "phase": "warming", "progress": 0.5, "reasons": []}
+    relay.models = model()
+    made = Greeting(relay.site, ["BTCUSDT"])
+
+    assert not made.greeted
+    assert made.news() == ["warming 50 %"]
+    made.close()
 
 
 def test_a_key_is_shown_where_one_is_needed(relay: Relay) -> None:

@@ -23,6 +23,7 @@ from websockets.sync.client import connect
 from dataflows.connectors import redis
 from dataflows.connectors.database import claim
 from dataflows.connectors.journal import Journal
+from dataflows.greeting import Greeting
 from dataflows.supervise import Crew
 from dataflows.up import (
     alone,
@@ -33,7 +34,9 @@ from dataflows.up import (
     journaled_feed,
     newest_journaled,
     open_redis,
+    start_training,
     up,
+    watch,
 )
 from engine.errors import SettingsError, SourceError, StorageError
 from engine.records import Candle, Live, Tick
@@ -41,6 +44,7 @@ from engine.settings import Settings, load
 from tests.dataflows.runs import ROOT, until
 
 SYMBOLS = ("BTCUSDT", "DOGEUSDT", "POLUSDT")
+TRAINING = "-m dataflows.training --config"
 
 
 def knobs(folder: Path, **more: str) -> dict[str, str]:
@@ -90,6 +94,11 @@ class Demo:
         except (httpx.HTTPError, ValueError):
             return {}
         return {one["symbol"]: one for one in found if one["published_at"] >= since * 1000}
+
+    def training(self) -> dict[str, Any]:
+        """What GET /models/status says."""
+        found: dict[str, Any] = httpx.get(f"{self.site}/models/status", trust_env=False).json()
+        return found
 
     def speaks(self, since: float) -> dict[str, dict[str, Any]]:
         """Wait until every symbol has a signal that was published after `since`."""
@@ -180,6 +189,15 @@ def test_a_demo_lives_through_the_death_of_its_flow_and_the_next_one_goes_on(
     assert second.stderr.splitlines() == [
         f"signal-engine: {folder} cannot be used: process {demo.process.pid} is running an engine on it"
     ]
+
+    until(lambda: TRAINING in demo.members(), "training, once the first signals were out", 30)
+    until(lambda: demo.training()["state"] not in (None, "none"), "what training says", 60)
+    until(lambda: "\nmodels: " in demo.log.read_text(), "what is told of it", 30)
+    assert demo.members()[TRAINING].nice() == 15
+    demo.members()[TRAINING].kill()
+    until(lambda: "training started again" in demo.log.read_text(), "a new training", 30)
+    assert "training was killed by SIGKILL; next start in 1 s" in demo.log.read_text()
+    assert "flow started again" not in demo.log.read_text()
 
     demo.members()["-m bytewax.run dataflows.signals"].kill()
     killed = time.time()
@@ -328,6 +346,58 @@ def test_a_port_is_waited_for_as_long_as_its_process_lives(tmp_path: Path) -> No
         await_port(crew, member, "127.0.0.1", port, stop)
     stop.set()
     await_port(crew, member, "127.0.0.1", port, stop)
+
+
+class Quiet(Greeting):
+    """A greeting that asks nobody, and has shown the first signals from the `after`-th look on."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__("http://127.0.0.1:1", [])
+        self.looks = 0
+        self.after = after
+
+    def news(self) -> list[Any]:
+        self.looks += 1
+        self.greeted = self.looks >= self.after
+        return []
+
+
+def test_training_waits_for_the_first_signals_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataflows.up.TURN", 0.0)
+
+    def looks_until_later(after: int) -> list[int]:
+        stop, greeting, found = threading.Event(), Quiet(after), []
+
+        def later() -> None:
+            found.append(greeting.looks)
+            threading.Timer(0.1, stop.set).start()
+            raise SourceError("training cannot be started: no such program")
+
+        said: list[Any] = []
+        watch(Crew(tmp_path), greeting, said.append, stop, later)
+        assert said == ["training cannot be started: no such program"]
+        return found
+
+    assert looks_until_later(after=7) == [7]
+
+    monkeypatch.setattr("dataflows.up.HEAD_START", -1.0)
+
+    assert looks_until_later(after=1 << 60) == [1]
+
+
+@pytest.mark.parametrize(("demo", "profile"), [(True, "demo"), (False, "full")])
+def test_training_is_told_how_much_and_to_use_one_thread(tmp_path: Path, demo: bool, profile: str) -> None:
+    crew = Crew(tmp_path)
+    start_training(crew, {"SIGNAL_ENGINE_CONFIG": "no/such.yaml"}, demo=demo)
+    (member,) = crew.members
+    command = list(member.command())
+    crew.stop()
+
+    assert command[1:3] == ["-m", "dataflows.training"]
+    assert command[-1] == profile
+    assert member.environ["OMP_NUM_THREADS"] == "1"
 
 
 def test_an_address_that_is_not_ours_is_named() -> None:

@@ -1,0 +1,290 @@
+"""One training from recorded candles to a version on the shelf: read, fit, judge, pass the gate.
+
+Nothing that closed after `until` is read, and the same candles give the same version.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version as installed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+import xgboost
+from threadpoolctl import threadpool_limits
+
+from dataflows.training.dataset import HORIZON, STRIDE, Ask, Source, sources
+from dataflows.training.gate import Recent, passes, recent_of
+from dataflows.training.revision import revision
+from engine.errors import StorageError
+from engine.models.boosted import NAME, Boosted
+from engine.models.growing import REGULARISED, Grown, Plan, Rows, Side, Size, assembled, grow_side, grow_size
+from engine.models.manifest import Facts, Manifest
+from engine.models.segment import Segment
+from engine.models.shelf import Shelf
+from engine.models.worth import judged
+from engine.records import INTERVALS
+from engine.research.rows import INPUTS_HASH
+from engine.settings import Settings
+
+DAY: Final = 86_400_000
+SEED: Final = 7
+LEAST: Final = 200
+"""Rows a segment needs before folds of it mean anything."""
+
+LIBRARIES: Final = ("numpy", "scikit-learn")
+Profile = Literal["full", "demo"]
+Told = Callable[[str, float], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training made; `seconds` is how long it took."""
+
+    version: str
+    promoted: bool
+    reason: str
+    seconds: float
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Job:
+    """One segment to fit, as it goes to a process of its own."""
+
+    name: str
+    rows: Rows
+    plan: Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """One segment with its figures."""
+
+    job: Job
+    grown: Grown
+    segment: Segment
+    figures: Mapping[str, Any]
+
+
+def quiet(stage: str, share: float) -> None:
+    """Tell nobody."""
+
+
+def train(
+    settings: Settings,
+    data: Path,
+    until: int,
+    shelf: Shelf,
+    *,
+    profile: Profile = "full",
+    stop: bool = True,
+    workers: int = 2,
+    told: Told = quiet,
+) -> Trained:
+    """Fit every segment on the candles in `data` that closed by `until`, ms UTC, and shelve the version.
+
+    `profile` demo looks at the last 120 days only; without `stop` all rounds are grown. Raises `StorageError`
+    where there is too little to learn from.
+    """
+    started = time.perf_counter()
+    with side_by_side(workers) as pool:
+        found = read(settings, data, until, until, profile, pool, told)
+        return fit(settings, found, until, shelf, pool, stop=stop, told=told, started=started)
+
+
+def series(
+    settings: Settings,
+    data: Path,
+    untils: Sequence[int],
+    shelf: Shelf,
+    *,
+    stop: bool = True,
+    workers: int = 2,
+    told: Told = quiet,
+) -> Iterator[Trained]:
+    """One version after another, as if each had been trained at its time; the candles are read once."""
+    with side_by_side(workers) as pool:
+        found = read(settings, data, min(untils), max(untils), "full", pool, told)
+        for until in sorted(untils):
+            started = time.perf_counter()
+            yield fit(settings, found, until, shelf, pool, stop=stop, told=told, started=started)
+
+
+class Here(Executor):
+    """Does at once, in this process, whatever it is given."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+@contextmanager
+def side_by_side(workers: int) -> Iterator[Executor]:
+    """Processes of one thread each, or this one: what they add up does not depend on how many there are."""
+    with threadpool_limits(1):
+        if workers == 1:
+            yield Here()
+            return
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=one_thread) as pool:
+            yield pool
+
+
+def one_thread() -> None:
+    threadpool_limits(1)
+    os.environ["POLARS_MAX_THREADS"] = "1"
+
+
+def read(
+    settings: Settings, data: Path, first: int, last: int, profile: Profile, pool: Executor, told: Told
+) -> list[Source]:
+    """The rows of every symbol for trainings at `first` to `last`."""
+    model = settings.models.boosted
+    step = INTERVALS[model.interval]
+    days = min(model.window_days, 120) if profile == "demo" else model.window_days
+    begin = round(first - days * DAY) // step * step
+    decide = settings.decide.interval
+    others = (decide,) if INTERVALS[decide] < step else ()
+    ask = Ask(data, settings.market, model.interval, begin, last // step * step, others)
+    pairs = [(symbol, settings.segment_of(symbol)) for symbol in settings.all_symbols]
+    return sources(ask, pairs, model.minimum, pool, told)
+
+
+def fit(
+    settings: Settings,
+    found: Sequence[Source],
+    until: int,
+    shelf: Shelf,
+    pool: Executor,
+    *,
+    stop: bool,
+    told: Told,
+    started: float,
+) -> Trained:
+    """One version of what was known at `until`."""
+    jobs = [job for segment in settings.symbols if (job := prepared(settings, found, segment, until, stop))]
+    if not jobs:
+        raise StorageError(refusal(found, settings.models.boosted.minimum))
+    fitted = dict(zip((job.name for job in jobs), grown(jobs, pool, told), strict=True))
+    recent = recent_of(
+        {name: (one.job.rows, one.grown, one.job.plan) for name, one in fitted.items()},
+        [source.symbol for source in found],
+        until,
+    )
+    verdict = passes(recent, shelf)
+    facts = facts_of(settings, fitted, until, verdict.figures, stop)
+    version = Boosted("", facts.interval, {name: one.segment for name, one in fitted.items()})
+    manifest = shelf.add(
+        lambda folder: put(folder, version, recent),
+        replace(facts, promoted=verdict.passed, reason=verdict.reason),
+    )
+    if manifest.promoted:
+        shelf.point(manifest.version)
+    seconds = time.perf_counter() - started
+    return Trained(manifest.version, manifest.promoted, manifest.reason, seconds, manifest)
+
+
+def put(folder: Path, version: Boosted, recent: Recent) -> None:
+    version.save(folder)
+    recent.save(folder)
+
+
+def prepared(settings: Settings, found: Sequence[Source], segment: str, until: int, stop: bool) -> Job | None:
+    """The rows of one segment whose label had ended by `until`, pooled; None where they are too few."""
+    model = settings.models.boosted
+    step = INTERVALS[model.interval]
+    last, first = until - HORIZON * step, round(until - model.window_days * DAY)
+    parts = []
+    for number, source in enumerate(found):
+        if source.segment != segment or source.candles < model.minimum:
+            continue
+        kept = (source.time <= last) & (source.time > first) & np.isfinite(source.moves)
+        others = {name: moves[kept] for name, moves in source.others.items()}
+        numbers = np.full(int(kept.sum()), number, np.int64)
+        parts.append((source.time[kept], numbers, source.inputs[kept], source.moves[kept], others))
+    parts = [part for part in parts if len(part[0])]
+    if sum(len(part[0]) for part in parts) < LEAST:
+        return None
+    time, symbol, inputs, moves = (np.concatenate([part[place] for part in parts]) for place in range(4))
+    order = np.lexsort((symbol, time))
+    others = {name: np.concatenate([part[4][name] for part in parts])[order] for name in parts[0][4]}
+    trees = {**model.trees_of(segment).model_dump()}
+    candidates = {"configured": trees, "regularised": dict(REGULARISED)}
+    plan = Plan(model.interval, step, HORIZON, settings.thresholds[segment], candidates, SEED, stop)
+    rows = Rows(time[order], symbol[order], inputs[order], moves[order], others)
+    return Job(segment, rows, plan)
+
+
+def grown(jobs: Sequence[Job], pool: Executor, told: Told) -> Iterator[Fitted]:
+    """Every segment fitted, in the order of the jobs; the largest is begun first."""
+    order = sorted(jobs, key=lambda job: -len(job.rows))
+    sides = {job.name: pool.submit(grow_side, job.rows, job.plan) for job in order}
+    sizes = {job.name: pool.submit(grow_size, job.rows, job.plan) for job in order}
+    halves: list[Future[Any]] = [*sides.values(), *sizes.values()]
+    for done, half in enumerate(halves, 1):
+        half.result()
+        told("trees", done / (2 * len(jobs)))
+    whole = [pool.submit(fitted_of, job, sides[job.name].result(), sizes[job.name].result()) for job in jobs]
+    return (future.result() for future in whole)
+
+
+def fitted_of(job: Job, side: Side, size: Size) -> Fitted:
+    """Assemble and judge one segment; the work of a process."""
+    grown = assembled(job.rows, job.plan, side, size)
+    segment, figures = judged(job.rows, job.plan, grown, np.random.default_rng(job.plan.seed))
+    return Fitted(job, grown, segment, figures)
+
+
+def facts_of(
+    settings: Settings,
+    fitted: Mapping[str, Fitted],
+    until: int,
+    gate: Mapping[str, Any],
+    stop: bool,
+) -> Facts:
+    """What the manifest says of it."""
+    model = settings.models.boosted
+    times = [one.job.rows.time for one in fitted.values()]
+    grown = {
+        name: {
+            "chosen": one.grown.chosen,
+            "trees": dict(one.job.plan.candidates[one.grown.chosen]),
+            "rounds": dict(one.grown.rounds),
+        }
+        for name, one in fitted.items()
+    }
+    return Facts(
+        model=NAME,
+        interval=model.interval,
+        horizon=HORIZON,
+        embargo=model.embargo,
+        data_from=int(min(time[0] for time in times)),
+        data_until=int(until // INTERVALS[model.interval] - HORIZON) * INTERVALS[model.interval],
+        until=until,
+        schema=INPUTS_HASH,
+        metrics={
+            "segments": {name: dict(one.figures) for name, one in fitted.items()},
+            "gate": dict(gate),
+        },
+        parameters={"segments": grown, "stride": STRIDE, "early_stopping": stop},
+        libraries={"xgboost": xgboost.__version__, **{name: installed(name) for name in LIBRARIES}},
+        seed=SEED,
+        revision=revision(),
+        trials=sum(len(one.job.plan.candidates) for one in fitted.values()),
+        promoted=False,
+        reason="",
+    )
+
+
+def refusal(found: Sequence[Source], minimum: int) -> str:
+    short = ", ".join(f"{source.symbol} {source.candles}" for source in found if source.candles < minimum)
+    return f"nothing to train on: {minimum} candles a symbol are needed; found {short or 'too few labels'}"
