@@ -142,7 +142,7 @@ class SegmentSkill(BaseModel):
     log_loss: float | None = None
     log_loss_base: float | None = Field(default=None, description="of the base rate")
     rows: int | None = None
-    rounds: dict[str, float] | None = Field(default=None, description="boosting rounds used")
+    rounds: dict[str, int] | None = Field(default=None, description="boosting rounds used")
     reliability: list[list[float]] | None = Field(
         default=None, description="[rows, mean p_up, share that rose] by band of p_up"
     )

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from engine.errors import StorageError
 from engine.models.manifest import Manifest
 from engine.models.segment import Segment
 from engine.records import Moment, Prediction
@@ -34,8 +35,13 @@ class Boosted:
     @classmethod
     def load(cls, folder: Path, manifest: Manifest) -> Self:
         """A version as it lies on the shelf; raises `StorageError` naming the file that cannot be used."""
-        names = sorted(manifest.metrics["segments"])
-        return cls(manifest.version, manifest.interval, {name: Segment.load(folder, name) for name in names})
+        names = manifest.metrics.get("segments")
+        if not (isinstance(names, Mapping) and names):
+            raise StorageError(
+                f"{manifest.version}: its manifest names no segments in metrics, but {names!r}"
+            )
+        found = {name: Segment.load(folder, name) for name in sorted(names)}
+        return cls(manifest.version, manifest.interval, found)
 
     def save(self, folder: Path) -> None:
         """Write every segment's files into a folder."""

@@ -6,7 +6,7 @@ Everything is grown on one thread from one seed: the same rows give the same seg
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -21,7 +21,6 @@ from engine.research import Array, Ints
 from engine.research.calibration import Platt, Thirds
 from engine.research.conformal import quantile, scores
 from engine.research.labels import classes
-from engine.research.metrics import log_loss
 from engine.research.novelty import Novelty
 from engine.research.splits import Fold, purged_k_fold
 from engine.research.weights import balance, recency, uniqueness
@@ -32,6 +31,9 @@ FOLD_EMBARGO: Final = 24
 
 PATIENCE: Final = 20
 """Rounds without a better log-loss on the judged block after which a fold stops."""
+
+FEWEST: Final = 200
+"""Moves of another interval that are enough to calibrate for it; a few hours are not."""
 
 HALF_LIFE: Final = 3 * 365 * 86_400_000
 """Ms after which a row counts half."""
@@ -95,11 +97,14 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Out-of-fold log-odds (n,), the rounds they were reached with, and their log-loss."""
+    """Out-of-fold log-odds (n,), the rounds the folds together bore, and log-losses (folds, rounds).
+
+    How many rounds speak for a fold the other folds decide: it had no say in what it is judged by.
+    """
 
     margin: Array
     rounds: int
-    loss: float
+    curves: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +158,17 @@ def grow_side(rows: Rows, plan: Plan) -> Side:
         name: judge(rows, up, weight, folds, {**trees, "seed": plan.seed}, plan.stop, start)
         for name, trees in plan.candidates.items()
     }
-    chosen = min(tried, key=lambda name: tried[name].loss)
+    curves = {name: judged.curves for name, judged in tried.items()}
+    said = np.zeros(len(rows))
+    for place, fold in enumerate(folds):
+        others = {name: np.delete(curve, place, axis=0) for name, curve in curves.items()}
+        said[fold.test] = tried[best(others, plan.stop)].margin[fold.test]
+    chosen = best(curves, plan.stop)
     settings = {**plan.candidates[chosen], "seed": plan.seed}
     begin = beginning(start.line, rows.inputs)
     trees = trained(rows.inputs, up, weight, settings, tried[chosen].rounds, begin)
-    losses = {name: judged.loss for name, judged in tried.items()}
-    return Side(start.line, trees, chosen, losses, tried[chosen], start.unseen)
+    losses = {name: least(curve, plan.stop) for name, curve in curves.items()}
+    return Side(start.line, trees, chosen, losses, replace(tried[chosen], margin=said), start.unseen)
 
 
 def grow_size(rows: Rows, plan: Plan) -> Size:
@@ -207,7 +217,8 @@ def weights(rows: Rows, plan: Plan, y: Array) -> Array:
     for symbol in np.unique(rows.symbol):
         mine = rows.symbol == symbol
         alone[mine] = uniqueness(rows.time[mine], rows.time[mine] + plan.horizon * plan.step)
-    return balance(y, recent(rows) * alone / alone.mean())
+    counted = recent(rows) * alone / alone.mean()
+    return np.asarray(counted * balance(y, counted), np.float64)
 
 
 def recent(rows: Rows) -> Array:
@@ -249,12 +260,23 @@ def judge(
     grown = [
         folded(rows, y, weight, fold, trees, stop, line) for fold, line in zip(folds, lines, strict=True)
     ]
-    rounds = fewest(np.array([curve for _, curve in grown]), stop)
+    curves = np.array([curve for _, curve in grown])
     said = np.zeros(len(rows))
-    for fold, (booster, _) in zip(folds, grown, strict=True):
+    for place, (fold, (booster, _)) in enumerate(zip(folds, grown, strict=True)):
         unseen = None if start is None else start.unseen[fold.test].astype(np.float32)
+        rounds = min(fewest(np.delete(curves, place, axis=0), stop), booster.num_boosted_rounds())
         said[fold.test] = margin(booster[:rounds], rows.inputs[fold.test], unseen)
-    return Judged(said, rounds, log_loss(Platt.fit(said, y, weight).of_logit(said), y, weight))
+    return Judged(said, fewest(curves, stop), curves)
+
+
+def best(curves: Mapping[str, Array], stop: bool) -> str:
+    """The candidate whose folds' mean log-loss was least."""
+    return min(curves, key=lambda name: least(curves[name], stop))
+
+
+def least(curves: Array, stop: bool) -> float:
+    """The folds' mean log-loss, (folds, rounds), after the rounds that `fewest` answers."""
+    return float(curves[:, fewest(curves, stop) - 1].mean())
 
 
 def fewest(curves: Array, stop: bool) -> int:
@@ -337,7 +359,7 @@ def calibrations(rows: Rows, plan: Plan, side: Array, size: Array) -> dict[str, 
     found = {plan.interval: calibrated(side, size, rows.moves, volatility(rows.inputs), plan.threshold)}
     for interval, moves in rows.others.items():
         known = np.isfinite(moves)
-        if known.sum() >= len(rows) // 100:
+        if known.sum() >= max(len(rows) // 100, FEWEST):
             asked, sized, width = [
                 np.broadcast_to(of[:, None], moves.shape)[known]
                 for of in (side, size, volatility(rows.inputs))
@@ -348,7 +370,7 @@ def calibrations(rows: Rows, plan: Plan, side: Array, size: Array) -> dict[str, 
 
 def calibrated(side: Array, size: Array, moves: Array, width: Array, threshold: float) -> Calibration:
     """What out-of-fold log-odds are worth for these moves; `width` is the volatility beside each."""
-    seen = np.isfinite(width)
+    seen = np.isfinite(width) & (width > 0)
     became = classes(moves, threshold)
     thirds = Thirds.fit(size, side, became)
     m, s = thirds.size.of_logit(size), thirds.side.of_logit(side)
@@ -356,6 +378,6 @@ def calibrated(side: Array, size: Array, moves: Array, width: Array, threshold: 
     return Calibration(
         Platt.fit(side, (moves > 0).astype(np.float64)),
         thirds,
-        float(np.abs(moves[seen]) @ width[seen] / (width[seen] @ width[seen])),
+        float(np.abs(moves[seen]) @ width[seen] / (width[seen] @ width[seen])) if seen.any() else 0.0,
         min(quantile(scores(p3, became)), 1.0),
     )

@@ -14,16 +14,16 @@ import numpy as np
 from engine.errors import StorageError
 from engine.research import Array
 from engine.research.calibration import sigmoid
+from engine.research.novelty import NORMAL_IQR, spread_over
 
 FARTHEST: Final = 4.0
 """Scaled values beyond this count as this: one crash must not tilt the line."""
 
 SCALED_BY: Final = 5_000
-"""Rows, evenly taken, that are enough to say what is usual of a column."""
+"""Rows, taken from all over, that are enough to say what is usual of a column."""
 
 STEPS: Final = 25
 SETTLED: Final = 1e-7
-NORMAL_IQR: Final = 1.3489795003921634
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,11 +47,7 @@ class Linear:
 
         `x` is (rows, columns), `y` 0 or 1. Columns that never vary get no coefficient.
         """
-        known = np.where(np.isfinite(x), x, np.nan)[:: max(len(x) // SCALED_BY, 1)]
-        low, centre, high = np.nan_to_num(np.nanquantile(known, [0.25, 0.5, 0.75], axis=0))
-        scale = (high - low) / NORMAL_IQR
-        scale = np.where(scale > 0, scale, np.nan_to_num(np.nanstd(known, axis=0)))
-        blank = cls(centre, np.where(scale > 0, scale, np.inf), np.zeros(x.shape[1]), 0.0)
+        blank = cls(*usual(x[spread_over(len(x), SCALED_BY)]), np.zeros(x.shape[1]), 0.0)
         columns = np.hstack([blank.scaled(x), np.ones((len(x), 1))])
         penalty = np.full(columns.shape[1], ridge * weight.sum())
         penalty[-1] = 0.0
@@ -72,7 +68,8 @@ class Linear:
 
     def scaled(self, x: Array) -> Array:
         """The columns as the line reads them, (rows, columns)."""
-        scaled = (np.asarray(x, np.float64) - self.centre) / self.scale
+        with np.errstate(invalid="ignore"):  # an infinite value of a column that never varied
+            scaled = (np.asarray(x, np.float64) - self.centre) / self.scale
         return np.clip(np.nan_to_num(scaled, nan=0.0), -FARTHEST, FARTHEST)
 
     def parts(self, x: Array) -> Array:
@@ -102,6 +99,23 @@ class Linear:
         except (KeyError, TypeError, ValueError) as fault:
             raise StorageError(f"a linear start cannot be read: {fault!r}") from fault
         whole = made.centre.shape == made.scale.shape == made.coefficients.shape and made.centre.ndim == 1
-        if not (whole and np.isfinite(made.coefficients).all() and np.isfinite(made.intercept)):
+        numbers = (made.centre, made.coefficients, np.array(made.intercept))
+        if not (whole and (made.scale > 0).all() and all(np.isfinite(part).all() for part in numbers)):
             raise StorageError("a linear start cannot be used: its columns do not fit, or are not finite")
         return made
+
+
+def usual(x: Array) -> tuple[Array, Array]:
+    """Centre and scale of each column: its median, and its quartile range in units of a normal's.
+
+    The deviation where the quartiles are one value, infinite where there is only one value, or none.
+
+    >>> usual(np.array([[1.0, 5.0], [2.0, 5.0], [3.0, np.nan]]))
+    (array([2., 5.]), array([0.74130111,        inf]))
+    """
+    known = np.where(np.isfinite(x), x, np.nan)
+    known[:, np.isnan(known).all(axis=0)] = 0.0
+    low, centre, high = np.nanquantile(known, [0.25, 0.5, 0.75], axis=0)
+    scale = (high - low) / NORMAL_IQR
+    scale = np.where(scale > 0, scale, np.nanstd(known, axis=0))
+    return centre, np.where(scale > 0, scale, np.inf)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -19,6 +20,7 @@ from engine.errors import StorageError
 from engine.models.linear import Linear
 from engine.research import Array
 from engine.research.calibration import Platt, Thirds
+from engine.research.metrics import SUREST
 from engine.research.novelty import Novelty, shrink
 from engine.research.rows import INPUTS
 
@@ -55,12 +57,15 @@ class Calibration:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
-        """Raises `StorageError` for what cannot be read."""
+        """Raises `StorageError` for what cannot be read or meant."""
         try:
             side, thirds = Platt.from_json(kept["side"]), Thirds.from_json(kept["thirds"])
-            return cls(side, thirds, float(kept["move"]), float(kept["quantile"]))
-        except (KeyError, TypeError, ValueError) as fault:
+            made = cls(side, thirds, float(kept["move"]), float(kept["quantile"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as fault:
             raise StorageError(f"a calibration cannot be read: {fault!r}") from fault
+        if not (0 <= made.move < inf and 0 <= made.quantile <= 1):
+            raise StorageError(f"a calibration had a move of {made.move} and a quantile of {made.quantile}")
+        return made
 
 
 class Answer(NamedTuple):
@@ -91,13 +96,13 @@ class Segment:
     def answer(self, rows: Singles, interval: str) -> Answer:
         """What is published for signals of `interval`; raises `KeyError` without a calibration for it.
 
-        What lies farther out than usual is believed less: its side moves towards 1/2.
+        What lies farther out than usual is believed less: its side moves towards 1/2. Nothing is certain.
         """
         calibration = self.calibrations[interval]
         novelty = self.novelty.ratio(rows.astype(np.float64))
         belief = shrink(novelty)
         side, size = self.side_margin(rows), margin(self.size, rows)
-        p_up = 0.5 + (calibration.side.of_logit(side) - 0.5) * belief
+        p_up = 0.5 + (np.clip(calibration.side.of_logit(side), SUREST, 1 - SUREST) - 0.5) * belief
         moved = calibration.thirds.size.of_logit(size)
         up = 0.5 + (calibration.thirds.side.of_logit(side) - 0.5) * belief
         p3 = np.stack([moved * (1 - up), 1 - moved, moved * up], axis=-1)
@@ -128,7 +133,7 @@ class Segment:
         """Read them back; raises `StorageError` naming the file that cannot be used."""
         try:
             kept = json.loads((folder / f"{name}.json").read_text())
-            return cls(
+            made = cls(
                 Linear.from_json(kept["line"]),
                 booster(folder / f"{name}.side.json"),
                 booster(folder / f"{name}.size.json"),
@@ -138,15 +143,22 @@ class Segment:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
             raise StorageError(f"{folder / name}.json cannot be used: {fault!r}") from fault
+        widths = len(made.line.centre), made.novelty.width
+        if set(widths) != {len(INPUTS)}:
+            raise StorageError(
+                f"{folder / name}.json reads {widths[0]} and {widths[1]} inputs, not {len(INPUTS)}"
+            )
+        return made
 
 
 def booster(path: Path) -> xgboost.Booster:
-    """Raises `StorageError` for a file that XGBoost refuses; whole files are known by their sha256 before."""
+    """Raises `StorageError` for a file that XGBoost refuses, or whose trees read other rows or say more."""
     try:
         made = xgboost.Booster(model_file=path)
-    except xgboost.core.XGBoostError as fault:
+        made.set_param({"nthread": 1})
+        margin(made, blank := np.zeros((1, len(INPUTS)), np.float32), blank[:, 0])
+    except (xgboost.core.XGBoostError, ValueError) as fault:
         raise StorageError(f"{path} cannot be used: {str(fault).splitlines()[0]}") from fault
-    made.set_param({"nthread": 1})
     return made
 
 

@@ -171,7 +171,7 @@ class Boosted(Block):
 
 class Models(Block):
     shelf: Folder | None = None
-    keep: Annotated[int, Field(ge=2)] = 12
+    keep: Annotated[int, Field(ge=2)] = 32
     boosted: Boosted = Boosted()
 
 
