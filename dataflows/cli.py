@@ -128,6 +128,9 @@ def train(
         Literal["full", "demo"], typer.Option(help="demo looks at the last 120 days only.")
     ] = "full",
     full_rounds: Annotated[bool, typer.Option("--full-rounds", help="Grow all rounds, never stop.")] = False,
+    search: Annotated[
+        int, typer.Option(help="Other settings to try inside the purged folds; needs optuna.", min=0)
+    ] = 0,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.", min=1, max=64)] = 2,
     config: Config = DEFAULT,
     as_json: AsJson = False,
@@ -143,6 +146,7 @@ def train(
         every=every,
         profile=profile,
         stop=not full_rounds,
+        search=search,
         workers=workers,
     )
     for made in training.trained(settings, wanted, as_json):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ class Wanted:
     every: float | None = None
     profile: Profile = "full"
     stop: bool = True
+    search: int = 0
     workers: int = 2
 
     def untils(self) -> list[int]:
@@ -42,9 +44,10 @@ class Wanted:
         """
         if self.begin is None and self.every is None:
             return [self.until]
-        if self.begin is None or self.every is None or self.every <= 0 or self.begin > self.until:
+        days = self.every if self.every is not None and isfinite(self.every) else 0.0
+        if self.begin is None or self.begin > self.until or (step := round(days * DAY)) < 1:
             raise SettingsError("train: a series needs --from, before --until, and --every DAYS above 0")
-        return list(range(self.begin, self.until + 1, round(self.every * DAY)))
+        return list(range(self.begin, self.until + 1, step))
 
 
 def trained(settings: Settings, wanted: Wanted, as_json: bool) -> Iterator[Trained]:
@@ -54,12 +57,15 @@ def trained(settings: Settings, wanted: Wanted, as_json: bool) -> Iterator[Train
     with progress(as_json) as told:
         if len(untils) > 1:
             yield from series(
-                settings, wanted.data, untils, shelf, stop=wanted.stop, workers=wanted.workers, told=told
-            )
+                settings, wanted.data, untils, shelf,
+                profile=wanted.profile, stop=wanted.stop, search=wanted.search,
+                workers=wanted.workers, told=told,
+            )  # fmt: skip
         else:
             yield train(
-                settings, wanted.data, wanted.until, shelf,
-                profile=wanted.profile, stop=wanted.stop, workers=wanted.workers, told=told,
+                settings, wanted.data, untils[0], shelf,
+                profile=wanted.profile, stop=wanted.stop, search=wanted.search,
+                workers=wanted.workers, told=told,
             )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ FILE: Final = "recent.parquet"
 SLICE: Final = 60 * 86_400_000
 """Ms before `until` that are compared."""
 
+COLUMNS: Final = {"symbol": pl.String, "time": pl.Int64, "loss": pl.Float64}
+
 ENOUGH: Final = 200
 """Common closes below which nothing can be told."""
 
@@ -44,7 +46,8 @@ class Recent:
     def load(cls, folder: Path) -> Self:
         """Raises `StorageError` for a file that cannot be read."""
         try:
-            return cls(pl.read_parquet(folder / FILE).select("symbol", "time", "loss"))
+            rows = pl.read_parquet(folder / FILE)
+            return cls(rows.select(pl.col(name).cast(kind) for name, kind in COLUMNS.items()))
         except (pl.exceptions.PolarsError, OSError) as error:
             raise StorageError(f"{folder / FILE}: {str(error).splitlines()[0]}") from error
 
@@ -74,10 +77,11 @@ def recent_of(fitted: Mapping[str, tuple[Rows, Grown, Plan]], names: Sequence[st
 
 def passes(challenger: Recent, shelf: Shelf) -> Verdict:
     """A challenger passes unless it is worse than the champion beyond chance (5 %, days drawn in blocks)."""
-    champion = shelf.current()
-    if champion is None:
-        return Verdict(True, "the first version", {})
+    champion = None
     try:
+        champion = shelf.current()
+        if champion is None:
+            return Verdict(True, "the first version", {})
         known = Recent.load(shelf.opened(champion, INPUTS_HASH))
     except StorageError as error:
         return Verdict(True, f"the version before cannot be used: {error}", {"champion": champion})

@@ -228,6 +228,7 @@ class Training:
             raise
         else:
             self._end(began, trained, reason=made.reason, version=made.version, promoted=made.promoted)
+            self.tidy()
         finally:
             self.doing = None
 
@@ -237,6 +238,15 @@ class Training:
         done = replace(begun_attempt, ended=self.exchange.clock.now_ms(), seconds=seconds, **told)
         log.info("%s after %.1f s: %s", how.__name__, seconds, done.reason)
         self._write(how(self.diary, done))
+
+    def tidy(self) -> None:
+        """Let the oldest versions go; the newest two that were promoted stay, to be rolled back to."""
+        try:
+            shelved = self._shelf.listed()
+            promoted = [one.version for one in shelved if one.manifest is not None and one.manifest.promoted]
+            self._shelf.prune(self.settings.models.keep, in_use=promoted[-2:])
+        except StorageError as error:
+            self._note("shelf", str(error))
 
     def _write(self, diary: Diary) -> None:
         """Remember on disk first: what is not there was not begun."""

@@ -6,13 +6,17 @@ Nothing that closed after `until` is read, and the same candles give the same ve
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version as installed
-from multiprocessing import get_context
+from itertools import repeat
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
@@ -23,7 +27,8 @@ from threadpoolctl import threadpool_limits
 from dataflows.training.dataset import HORIZON, STRIDE, Ask, Source, sources
 from dataflows.training.gate import Recent, passes, recent_of
 from dataflows.training.revision import revision
-from engine.errors import StorageError
+from dataflows.training.search import searched
+from engine.errors import SourceError, StorageError
 from engine.models.boosted import NAME, Boosted
 from engine.models.growing import REGULARISED, Grown, Plan, Rows, Side, Size, assembled, grow_side, grow_size
 from engine.models.manifest import Facts, Manifest
@@ -38,6 +43,12 @@ DAY: Final = 86_400_000
 SEED: Final = 7
 LEAST: Final = 200
 """Rows a segment needs before folds of it mean anything."""
+
+DEMO_DAYS: Final = 120
+"""Days that the demo profile looks back."""
+
+TURN: Final = 0.01
+"""Seconds between two looks whether processes have ended."""
 
 LIBRARIES: Final = ("numpy", "scikit-learn")
 Profile = Literal["full", "demo"]
@@ -58,11 +69,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Job:
-    """One segment to fit, as it goes to a process of its own."""
+    """One segment to fit, as it goes to a process of its own; `search` settings were tried for it before."""
 
     name: str
     rows: Rows
     plan: Plan
+    search: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,18 +99,22 @@ def train(
     *,
     profile: Profile = "full",
     stop: bool = True,
+    search: int = 0,
     workers: int = 2,
     told: Told = quiet,
 ) -> Trained:
     """Fit every segment on the candles in `data` that closed by `until`, ms UTC, and shelve the version.
 
-    `profile` demo looks at the last 120 days only; without `stop` all rounds are grown. Raises `StorageError`
+    `profile` demo looks at the last 120 days only; without `stop` all rounds are grown; `search` other
+    settings are tried inside the folds. Raises `StorageError`
     where there is too little to learn from.
     """
     started = time.perf_counter()
     with side_by_side(workers) as pool:
         found = read(settings, data, until, until, profile, pool, told)
-        return fit(settings, found, until, shelf, pool, stop=stop, told=told, started=started)
+        return fit(
+            settings, found, until, shelf, pool, profile, stop=stop, search=search, told=told, started=started
+        )
 
 
 def series(
@@ -107,16 +123,29 @@ def series(
     untils: Sequence[int],
     shelf: Shelf,
     *,
+    profile: Profile = "full",
     stop: bool = True,
+    search: int = 0,
     workers: int = 2,
     told: Told = quiet,
 ) -> Iterator[Trained]:
     """One version after another, as if each had been trained at its time; the candles are read once."""
     with side_by_side(workers) as pool:
-        found = read(settings, data, min(untils), max(untils), "full", pool, told)
+        found = read(settings, data, min(untils), max(untils), profile, pool, told)
         for until in sorted(untils):
             started = time.perf_counter()
-            yield fit(settings, found, until, shelf, pool, stop=stop, told=told, started=started)
+            yield fit(
+                settings,
+                found,
+                until,
+                shelf,
+                pool,
+                profile,
+                stop=stop,
+                search=search,
+                told=told,
+                started=started,
+            )
 
 
 class Here(Executor):
@@ -130,18 +159,50 @@ class Here(Executor):
 
 @contextmanager
 def side_by_side(workers: int) -> Iterator[Executor]:
-    """Processes of one thread each, or this one: what they add up does not depend on how many there are."""
+    """Processes of one thread each, or this one: what they add up does not depend on how many there are.
+
+    None of them is left, however the block ends. Raises `SourceError` when one was killed.
+    """
     with threadpool_limits(1):
         if workers == 1:
             yield Here()
             return
+        others = set(active_children())
         with ProcessPoolExecutor(workers, get_context("spawn"), initializer=one_thread) as pool:
-            yield pool
+            try:
+                yield pool
+            except BaseException as error:
+                # What is under way is of no use any more. The pool is told first: it cannot bury processes
+                # whose work was cancelled behind its back.
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in set(active_children()) - others:
+                    child.kill()
+                while set(active_children()) - others:
+                    time.sleep(TURN)
+                if isinstance(error, BrokenProcessPool):
+                    raise SourceError("a process of the training ended before its work was done") from error
+                raise
 
 
 def one_thread() -> None:
+    """Begin a process that works on one thread, says nothing at a Ctrl-C and outlives nobody."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     threadpool_limits(1)
     os.environ["POLARS_MAX_THREADS"] = "1"
+
+
+def end_with_parent() -> None:
+    """A pool tells its processes when it ends, but not when it is killed."""
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
+
+
+def days_of(settings: Settings, profile: Profile) -> float:
+    """How far back a training looks."""
+    days = settings.models.boosted.window_days
+    return min(days, DEMO_DAYS) if profile == "demo" else days
 
 
 def read(
@@ -150,8 +211,7 @@ def read(
     """The rows of every symbol for trainings at `first` to `last`."""
     model = settings.models.boosted
     step = INTERVALS[model.interval]
-    days = min(model.window_days, 120) if profile == "demo" else model.window_days
-    begin = round(first - days * DAY) // step * step
+    begin = round(first - days_of(settings, profile) * DAY) // step * step
     decide = settings.decide.interval
     others = (decide,) if INTERVALS[decide] < step else ()
     ask = Ask(data, settings.market, model.interval, begin, last // step * step, others)
@@ -165,15 +225,20 @@ def fit(
     until: int,
     shelf: Shelf,
     pool: Executor,
+    profile: Profile,
     *,
     stop: bool,
+    search: int,
     told: Told,
     started: float,
 ) -> Trained:
     """One version of what was known at `until`."""
-    jobs = [job for segment in settings.symbols if (job := prepared(settings, found, segment, until, stop))]
+    ready = (prepared(settings, found, name, until, profile, stop) for name in settings.symbols)
+    jobs = [job for job in ready if job]
     if not jobs:
-        raise StorageError(refusal(found, settings.models.boosted.minimum))
+        raise StorageError(refusal(found, until, settings.models.boosted.minimum))
+    if search:
+        jobs = list(pool.map(widened, jobs, repeat(search)))
     fitted = dict(zip((job.name for job in jobs), grown(jobs, pool, told), strict=True))
     recent = recent_of(
         {name: (one.job.rows, one.grown, one.job.plan) for name, one in fitted.items()},
@@ -181,7 +246,8 @@ def fit(
         until,
     )
     verdict = passes(recent, shelf)
-    facts = facts_of(settings, fitted, until, verdict.figures, stop)
+    last = last_close([source for source in found if source.segment in fitted], until)
+    facts = facts_of(settings, fitted, until, last, verdict.figures, stop)
     version = Boosted("", facts.interval, {name: one.segment for name, one in fitted.items()})
     manifest = shelf.add(
         lambda folder: put(folder, version, recent),
@@ -198,14 +264,16 @@ def put(folder: Path, version: Boosted, recent: Recent) -> None:
     recent.save(folder)
 
 
-def prepared(settings: Settings, found: Sequence[Source], segment: str, until: int, stop: bool) -> Job | None:
+def prepared(
+    settings: Settings, found: Sequence[Source], segment: str, until: int, profile: Profile, stop: bool
+) -> Job | None:
     """The rows of one segment whose label had ended by `until`, pooled; None where they are too few."""
     model = settings.models.boosted
     step = INTERVALS[model.interval]
-    last, first = until - HORIZON * step, round(until - model.window_days * DAY)
+    last, first = until - HORIZON * step, round(until - days_of(settings, profile) * DAY)
     parts = []
     for number, source in enumerate(found):
-        if source.segment != segment or source.candles < model.minimum:
+        if source.segment != segment or source.candles(until) < model.minimum:
             continue
         kept = (source.time <= last) & (source.time > first) & np.isfinite(source.moves)
         others = {name: moves[kept] for name, moves in source.others.items()}
@@ -222,6 +290,13 @@ def prepared(settings: Settings, found: Sequence[Source], segment: str, until: i
     plan = Plan(model.interval, step, HORIZON, settings.thresholds[segment], candidates, SEED, stop)
     rows = Rows(time[order], symbol[order], inputs[order], moves[order], others)
     return Job(segment, rows, plan)
+
+
+def widened(job: Job, trials: int) -> Job:
+    """The job with one more candidate: the best that a search inside its folds found."""
+    found = searched(job.rows, job.plan, trials)
+    candidates = {**job.plan.candidates, "searched": found}
+    return replace(job, plan=replace(job.plan, candidates=candidates), search=trials)
 
 
 def grown(jobs: Sequence[Job], pool: Executor, told: Told) -> Iterator[Fitted]:
@@ -244,14 +319,23 @@ def fitted_of(job: Job, side: Side, size: Size) -> Fitted:
     return Fitted(job, grown, segment, figures)
 
 
+def last_close(found: Sequence[Source], until: int) -> int:
+    """When the last candle of any of these symbols closed, at `until` or before."""
+    return max(int(source.closes[count - 1]) for source in found if (count := source.candles(until)))
+
+
 def facts_of(
     settings: Settings,
     fitted: Mapping[str, Fitted],
     until: int,
+    last: int,
     gate: Mapping[str, Any],
     stop: bool,
 ) -> Facts:
-    """What the manifest says of it."""
+    """What the manifest says of it; no label reaches beyond the `last` close.
+
+    Where the candles end long before `until`, the version is as old as they are.
+    """
     model = settings.models.boosted
     times = [one.job.rows.time for one in fitted.values()]
     grown = {
@@ -268,7 +352,7 @@ def facts_of(
         horizon=HORIZON,
         embargo=model.embargo,
         data_from=int(min(time[0] for time in times)),
-        data_until=int(until // INTERVALS[model.interval] - HORIZON) * INTERVALS[model.interval],
+        data_until=last - HORIZON * INTERVALS[model.interval],
         until=until,
         schema=INPUTS_HASH,
         metrics={
@@ -279,12 +363,13 @@ def facts_of(
         libraries={"xgboost": xgboost.__version__, **{name: installed(name) for name in LIBRARIES}},
         seed=SEED,
         revision=revision(),
-        trials=sum(len(one.job.plan.candidates) for one in fitted.values()),
+        trials=sum(len(one.job.plan.candidates) + one.job.search for one in fitted.values()),
         promoted=False,
         reason="",
     )
 
 
-def refusal(found: Sequence[Source], minimum: int) -> str:
-    short = ", ".join(f"{source.symbol} {source.candles}" for source in found if source.candles < minimum)
+def refusal(found: Sequence[Source], until: int, minimum: int) -> str:
+    counts = {source.symbol: source.candles(until) for source in found}
+    short = ", ".join(f"{symbol} {count}" for symbol, count in counts.items() if count < minimum)
     return f"nothing to train on: {minimum} candles a symbol are needed; found {short or 'too few labels'}"

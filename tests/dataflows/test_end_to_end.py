@@ -122,7 +122,7 @@ def test_one_symbol_is_answered_and_an_unknown_one_is_told_the_known_ones(site: 
     missing = site.client.get("/signals/NOPEUSDT")
 
     assert found.status_code == 200
-    assert set(found.json()["layers"]) == {"technical", "correlation"}
+    assert set(found.json()["layers"]) == {"technical", "correlation", "ml"}
     assert found.json()["feed"] == "simulated"
     assert missing.status_code == 404
     assert all(symbol in missing.text for symbol in SYMBOLS)

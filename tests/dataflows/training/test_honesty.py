@@ -1,4 +1,4 @@
-"""On pure noise the engine must say that it knows nothing: training and flow together, on walks nobody can foresee.
+"""On pure noise the engine must say that it knows nothing: training and flow together, on random walks.
 
 Every outcome is a fair coin that was thrown after the prediction, so the hits are binomial, exactly.
 """
@@ -6,11 +6,11 @@ Every outcome is a fair coin that was thrown after the prediction, so the hits a
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -20,6 +20,7 @@ from dataflows.backtest import run
 from dataflows.training.run import train
 from engine.models.shelf import Shelf
 from engine.records import INTERVALS, Candle
+from engine.research import Array
 from engine.settings import Settings, load
 from tests.checks import START
 from tests.dataflows.test_history import save
@@ -97,12 +98,13 @@ class Cell:
         return (
             f"{self.seed:4} {self.segment:<7} {'skill' if self.skill else '-':<5} {self.auc:.3f} "
             f"{self.tried:5} {self.accuracy:.3f}{mark} [{bounds[0]}, {bounds[1]}] [{bounds[2]}, {bounds[3]}] "
-            f"{self.signals:6} {self.neutral / self.signals:6.1%} {100 * self.confidence:6.2f} {100 * self.true:6.2f}"
+            f"{self.signals:5} {self.neutral / self.signals:7.1%} "
+            f"{100 * self.confidence:6.2f} {100 * self.true:6.2f}"
         )
 
 
 HEAD: Final = (
-    "seed segment skill AUC   tried accuracy 95 % of chance  99.97 % of chance signals neutral stated came true"
+    "seed segment skill AUC   tried right   95 % of chance 99.97 % of it  signals neutral stated came true"
 )
 
 
@@ -128,7 +130,7 @@ def cells(seed: int, folder: Path, settings: Settings) -> Iterator[Cell]:
             save(folder, symbol, candles)
             closes[symbol] = np.array([candle.close for candle in candles])
     shelf = Shelf(folder / "shelf", "boosted")
-    trained = train(settings, folder, UNTIL, shelf)
+    trained = train(settings, folder, UNTIL, shelf, workers=1)
     run(settings, folder, folder / "signals.parquet", UNTIL, END, shelf=shelf, show=False)
     said = pl.read_parquet(folder / "signals.parquet").filter(pl.col("time") <= END - HORIZON * HOUR)
     for segment, symbols in SYMBOLS.items():
@@ -140,7 +142,12 @@ def cells(seed: int, folder: Path, settings: Settings) -> Iterator[Cell]:
 
 
 def counted(
-    seed: int, segment: str, figures: dict[str, float], said: pl.DataFrame, moves: np.ndarray, settings: Settings
+    seed: int,
+    segment: str,
+    figures: Mapping[str, Any],
+    said: pl.DataFrame,
+    moves: Array,
+    settings: Settings,
 ) -> Cell:
     apart = ((said["time"] - UNTIL) // HOUR % HORIZON == 1).to_numpy()
     hit = (said["p_up"].to_numpy() > 0.5) == (moves > 0)
@@ -159,3 +166,91 @@ def counted(
         confidence=float(said["confidence"].to_numpy().mean()) / 100,
         true=float(true.mean()),
     )
+
+
+def table(found: Sequence[Cell]) -> str:
+    return "\n".join([HEAD, *(cell.line() for cell in found)])
+
+
+def outside(found: Sequence[Cell], level: float) -> list[str]:
+    """The cells whose accuracy chance alone does not explain at this level."""
+    bounds = [chance(cell.tried, level) for cell in found]
+    return [
+        cell.line() for cell, (low, high) in zip(found, bounds, strict=True) if not low <= cell.hits <= high
+    ]
+
+
+def stated(found: Sequence[Cell]) -> tuple[float, float]:
+    """Mean confidence of all signals and how often what they said came true, both in percent."""
+    weight = [cell.signals for cell in found]
+    means = ([cell.confidence for cell in found], [cell.true for cell in found])
+    confidence, true = (100 * float(np.average(values, weights=weight)) for values in means)
+    return confidence, true
+
+
+def neutral(found: Sequence[Cell]) -> float:
+    return sum(cell.neutral for cell in found) / sum(cell.signals for cell in found)
+
+
+def seeded(seeds: Sequence[int], folder: Path) -> list[Cell]:
+    settings = settings_of()
+    return [cell for seed in seeds for cell in cells(seed, folder / str(seed), settings)]
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
+    """Two seeds, three segments each."""
+    return seeded(range(2), tmp_path_factory.mktemp("few"))
+
+
+def test_on_noise_the_side_is_right_as_often_as_a_coin(few: list[Cell]) -> None:
+    assert {cell.tried for cell in few} == {2 * (CANDLES - TRAINED_ON) // HORIZON}
+    assert not outside(few, 0.9997), table(few)
+    assert len(outside(few, 0.95)) <= 2, table(few)
+
+
+def test_on_noise_what_is_said_comes_true_as_often_as_is_said(few: list[Cell]) -> None:
+    confidence, true = stated(few)
+
+    assert confidence == pytest.approx(true, abs=3), table(few)
+
+
+def test_on_noise_nearly_nothing_is_said(few: list[Cell]) -> None:
+    assert neutral(few) >= 0.95, table(few)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> list[Cell]:
+    """Twenty seeds, three segments each."""
+    return seeded(range(20), tmp_path_factory.mktemp("many"))
+
+
+@pytest.mark.soak
+def test_on_much_noise_chance_explains_every_accuracy(
+    many: list[Cell], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 60 accuracies 3 lie outside their 95 % by chance; 8 or more do once in 80 times."""
+    with capsys.disabled():
+        sys.stdout.write(f"\n{table(many)}\n")
+
+    assert not outside(many, 0.9997)
+    assert len(outside(many, 0.95)) <= 7
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("segment", SYMBOLS)
+def test_on_much_noise_what_is_said_comes_true_as_often_as_is_said(many: list[Cell], segment: str) -> None:
+    confidence, true = stated([cell for cell in many if cell.segment == segment])
+
+    assert confidence == pytest.approx(true, abs=3)
+
+
+@pytest.mark.soak
+def test_on_much_noise_nearly_nothing_is_said(many: list[Cell]) -> None:
+    assert neutral(many) >= 0.95
+
+
+@pytest.mark.soak
+def test_on_much_noise_skill_is_claimed_no_oftener_than_promised(many: list[Cell]) -> None:
+    """A model in twenty is believed without any; 8 or more of 60 are once in 80 times."""
+    assert sum(cell.skill for cell in many) <= 7, table(many)

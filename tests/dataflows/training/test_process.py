@@ -26,6 +26,7 @@ from dataflows.training.diary import FILE, load
 from dataflows.training.process import Training
 from dataflows.up import free_port
 from engine.errors import StorageError
+from engine.models.manifest import Facts
 from engine.models.shelf import Shelf
 from engine.settings import load as settings_from
 from tests.dataflows.runs import ROOT, playing, until
@@ -361,3 +362,26 @@ def test_a_stop_while_candles_come_is_heeded(beside: Beside) -> None:
 
     assert not thread.is_alive()
     assert load(beside.folder).attempt is None
+
+
+def test_only_so_many_versions_are_kept_and_those_to_be_rolled_back_to_among_them(beside: Beside) -> None:
+    beside.knobs["MODELS__KEEP"] = "2"
+    settings = settings_from("config.yaml", beside.variables)
+    shelf = Shelf(settings.shelf, "boosted")
+    names = []
+    for day, promoted in enumerate((True, True, True, False, False), 1):
+        at = (100 + day) * 24 * HOUR
+        facts = Facts.of(at, until=at + 24 * HOUR, promoted=promoted)
+        names.append(shelf.add(written, facts).version)
+    shelf.point(names[2])
+    training = Training(settings)
+    try:
+        training.tidy()
+    finally:
+        training.close()
+
+    assert shelf.versions() == tuple(names[1:])
+
+
+def written(folder: Path) -> None:
+    (folder / "model.json").write_text("{}")
