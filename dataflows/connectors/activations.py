@@ -130,6 +130,7 @@ class Activations:
     async def _look(self, served: Served) -> Manifest | None:
         """The version that has become current, None where nothing changed or it cannot be used."""
         model = served.shelf.model
+        version = None
         try:
             version = await asyncio.to_thread(served.shelf.current)
             if version is None or version == self._opened.get(model):
@@ -140,10 +141,19 @@ class Activations:
             manifest = await asyncio.to_thread(served.opened, version)
         except StorageError as error:
             self._fault(model, f"model {error}")
-            return None
+            return await self._instead(served, version)
         self._opened[model] = version
         self._faults.pop(model, None)
         return manifest
+
+    async def _instead(self, served: Served, refused: str | None) -> Manifest | None:
+        """The newest good version, where the refused one is the very one that serves."""
+        last = self._last.get(served.shelf.model)
+        if last is None or last.version != refused:
+            return None
+        shelved = await asyncio.to_thread(served.shelf.listed, served.schema)
+        good = [one.manifest for one in shelved if one.manifest and one.manifest.promoted and not one.fault]
+        return good[-1] if good else None
 
     def _due(self, model: str, version: str) -> bool:
         """Whether a version is to be opened now: one that was refused waits until it is tried again."""

@@ -267,6 +267,26 @@ async def test_what_cannot_be_used_is_named_once_and_the_last_good_version_stays
     assert stands == journal.last_activations() == {"boosted": serving(good, 500)}
 
 
+async def test_a_start_on_a_damaged_version_goes_on_with_the_newest_good_one(
+    shelf: Shelf, served: Served, journal: Journal
+) -> None:
+    old, good, bad = put(shelf, 30), put(shelf, 20), put(shelf, 14)
+    put(shelf, 13, point=False, promoted=False)
+    damage_file(shelf, bad.version)
+    async with watching(served, journal, {"boosted": serving(bad, 100)}) as made:
+        await until(journal.last_activations)
+        stands, faults = journal.last_activations(), made.faults
+        damage_file(shelf, good.version)
+        shelf.point(old.version)
+        await until(lambda: journal.last_activations() != stands)
+
+    assert stands == {"boosted": serving(good, 500)}
+    assert faults == [
+        f"model boosted {bad.version}: model.json is damaged: " + faults[0].partition("damaged: ")[2]
+    ]
+    assert journal.last_activations() == {"boosted": serving(old, 1000)}
+
+
 async def test_a_version_of_other_features_is_refused(shelf: Shelf, served: Served, journal: Journal) -> None:
     foreign = put(shelf, 14, schema="fedcba9876543210")
     async with watching(served, journal) as made:
