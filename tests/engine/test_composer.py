@@ -476,9 +476,11 @@ class TestCalibrated:
             assert signal.take_profit is not None
             assert side * (signal.take_profit / signal.entry - 1) > 0.0014
             assert side * ((view.p_up or 0.0) - 0.5) > 0
+            assert signal.confidence >= 54
         elif not set(signal.degraded) & {"no levels", "target within costs"}:
             wanted = 1 if (view.p_up or 0.0) > 0.5 else -1
-            assert edge <= 0.0014 or not view.skill or wanted * signal.score <= -25
+            sure = 100 * max(view.p_up or 0.0, 1 - (view.p_up or 0.0)) >= 54
+            assert edge <= 0.0014 or not view.skill or not sure or wanted * signal.score <= -25
 
     @given(view=views, value=points, other=points)
     def test_the_model_moves_the_score_only_through_its_layer(
