@@ -41,6 +41,9 @@ BATCH: Final = 1_000
 EPOCH: Final = timedelta(days=1)
 """No snapshot is taken: a backtest that was interrupted is started again."""
 
+PENDING: Final = 64
+"""Moments of one symbol that wait for a model; one more, and the worker waits: memory stays bounded."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -222,7 +225,8 @@ def flowed(
         source = HistorySource(Recorded(journal, progress, candles, stop))
         # Nothing that is written holds an explanation, and those take longer than the predictions.
         predict = Unshelved if shelf is None else Shelved(shelf.folder.parent, explain=False)
-        run_main(build(World(source, sink, predict), settings), epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
+        flow = build(World(source, sink, predict, PENDING), settings)
+        run_main(flow, epoch_interval=EPOCH)  # type: ignore[no-untyped-call]
         if stop.is_set():
             raise KeyboardInterrupt
     return sink.collected

@@ -33,9 +33,6 @@ STATE_VERSION = 2
 POLL: Final = timedelta(milliseconds=1)
 """How often pending answers are looked at: a worker cannot be woken."""
 
-PENDING: Final = 64
-"""Moments of one symbol that wait for a model; one more, and the worker waits with them."""
-
 
 class Step(Protocol[StepIn, StepOut]):
     """What one key keeps: a pure object that takes records one by one."""
@@ -84,21 +81,30 @@ def unpacked(step_id: str, resumed: tuple[int, bytes]) -> Any:
 class Predicting(StatefulBatchLogic[Moment, Prediction, tuple[int, bytes]]):
     """One symbol's moments on their way through a model, answered in the order they came.
 
-    Moments that wait for their answer are the state: a resume asks again, and hears the same.
+    Moments that wait for their answer are the state: a resume asks again, and hears the same. With `most`,
+    and at the end, the worker waits with them: for backtests, in which nothing else keeps them few.
     """
 
-    def __init__(self, standing: Standing, inference: Asked, waiting: Iterable[Moment] = ()) -> None:
+    def __init__(
+        self,
+        standing: Standing,
+        inference: Asked,
+        waiting: Iterable[Moment] = (),
+        *,
+        most: int | None = None,
+    ) -> None:
         self.standing = standing
         self.inference = inference
+        self.most = most
         self._waiting: deque[tuple[Moment, Future[Prediction] | None]] = deque()
         self._take(waiting)
 
     def on_batch(self, values: list[Moment]) -> tuple[list[Prediction], bool]:
         self._take(values)
-        return self._answered(PENDING), StatefulBatchLogic.RETAIN
+        return self._answered(self.most), StatefulBatchLogic.RETAIN
 
     def on_notify(self) -> tuple[list[Prediction], bool]:
-        return self._answered(PENDING), StatefulBatchLogic.RETAIN
+        return self._answered(self.most), StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[list[Prediction], bool]:
         return self._answered(0), StatefulBatchLogic.RETAIN
@@ -120,12 +126,12 @@ class Predicting(StatefulBatchLogic[Moment, Prediction, tuple[int, bytes]]):
                 self.inference.foresee(moment)
                 self._waiting.append((moment, None))
 
-    def _answered(self, most: int) -> list[Prediction]:
-        """What can be said by now; waits for answers as long as more than `most` moments do."""
+    def _answered(self, most: int | None) -> list[Prediction]:
+        """What can be said by now; waits for answers as long as more than `most` moments do, None = never."""
         out: list[Prediction] = []
         while self._waiting:
             moment, answer = self._waiting[0]
-            if answer is not None and not answer.done() and len(self._waiting) <= most:
+            if answer is not None and not answer.done() and (most is None or len(self._waiting) <= most):
                 break
             self._waiting.popleft()
             out.append(self.standing.update(moment, None if answer is None else answer.result()))
@@ -133,15 +139,15 @@ class Predicting(StatefulBatchLogic[Moment, Prediction, tuple[int, bytes]]):
 
 
 def predicting(
-    step_id: str, new: Callable[[], Standing], inference: Asked
+    step_id: str, new: Callable[[], Standing], inference: Asked, most: int | None = None
 ) -> Callable[[Resumed], Predicting]:
     """How Bytewax gets a key's standing predictions, with the moments that were waiting."""
 
     def build(resumed: Resumed) -> Predicting:
         if resumed is None:
-            return Predicting(new(), inference)
+            return Predicting(new(), inference, most=most)
         standing, waiting = unpacked(step_id, resumed)
-        return Predicting(standing, inference, waiting)
+        return Predicting(standing, inference, waiting, most=most)
 
     return build
 
@@ -162,10 +168,14 @@ def score(
 
 @operator
 def predict(
-    step_id: str, up: KeyedStream[Moment], new_standing: Callable[[], Standing], inference: Asked
+    step_id: str,
+    up: KeyedStream[Moment],
+    new_standing: Callable[[], Standing],
+    inference: Asked,
+    most: int | None = None,
 ) -> KeyedStream[Prediction]:
     """One answer to every moment: the model's own at its closes, the one that stands in between."""
-    return op.stateful_batch("model", up, predicting(step_id, new_standing, inference))
+    return op.stateful_batch("model", up, predicting(step_id, new_standing, inference, most))
 
 
 @operator

@@ -72,7 +72,8 @@ def build(world: World, settings: Settings) -> Dataflow:
     moment = step.only("moment", moments, (Moment,))                            # (symbol, Moment)
 
     # Models
-    boosted = step.predict("boosted", moment, new_boosted, world.predict("boosted"))  # (symbol, Prediction)
+    asked = world.predict("boosted")
+    boosted = step.predict("boosted", moment, new_boosted, asked, world.pending)  # (symbol, Prediction)
 
     # Layers; the one of the models follows from their predictions, where the signal is made
     technical = step.score("technical", moment, layers["technical"])            # (symbol, LayerScore)

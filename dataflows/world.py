@@ -30,12 +30,14 @@ from engine.settings import Settings
 class World:
     """A source of (key, record) pairs and a sink of (symbol, Signal | Outcome) and shown records.
 
-    `predict` answers by the name of a model who is asked for its predictions.
+    `predict` answers by the name of a model who is asked for its predictions. So many moments of one symbol
+    may be `pending` there before its worker waits; None, as live: no worker ever waits.
     """
 
     ingest: Source[tuple[str, Any]]
     record: Sink[tuple[str, Any]]
     predict: Callable[[str], Asked] = Unshelved
+    pending: int | None = None
 
 
 def live(settings: Settings) -> World:

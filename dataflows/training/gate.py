@@ -5,7 +5,7 @@ Both are asked about the same recent closes, each by trees that had been grown w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,7 +16,6 @@ import polars as pl
 from engine.errors import StorageError
 from engine.models.growing import Grown, Plan, Rows
 from engine.models.shelf import Shelf
-from engine.models.worth import thirds
 from engine.research import Array
 from engine.research.labels import classes
 from engine.research.rows import INPUTS_HASH
@@ -67,7 +66,7 @@ def recent_of(fitted: Mapping[str, tuple[Rows, Grown, Plan]], names: Sequence[st
     for rows, grown, plan in fitted.values():
         newest = rows.time > until - SLICE
         calibration = grown.segment.calibrations[plan.interval].thirds
-        p3 = thirds(calibration, grown.size[newest], grown.side[newest])
+        p3 = calibration.of_logit(grown.size[newest], grown.side[newest])
         became = classes(rows.moves[newest], plan.threshold).astype(np.int64)
         loss = -np.log(np.maximum(p3[np.arange(len(p3)), became], 1e-12))
         symbol = [names[number] for number in rows.symbol[newest].tolist()]
@@ -75,16 +74,23 @@ def recent_of(fitted: Mapping[str, tuple[Rows, Grown, Plan]], names: Sequence[st
     return Recent(pl.concat(frames).sort("time", "symbol"))
 
 
-def passes(challenger: Recent, shelf: Shelf) -> Verdict:
-    """A challenger passes unless it is worse than the champion beyond chance (5 %, days drawn in blocks)."""
+def passes(challenger: Recent, shelf: Shelf, segments: Collection[str] = ()) -> Verdict:
+    """A challenger passes unless it is worse than the champion beyond chance (5 %, days drawn in blocks).
+
+    Nor does one that lacks `segments` which the champion has: symbols that are spoken of would fall silent.
+    """
     champion = None
     try:
         champion = shelf.current()
         if champion is None:
             return Verdict(True, "the first version", {})
         known = Recent.load(shelf.opened(champion, INPUTS_HASH))
+        served = shelf.manifest(champion).metrics.get("segments", {})
     except StorageError as error:
         return Verdict(True, f"the version before cannot be used: {error}", {"champion": champion})
+    if segments and (lost := sorted(set(served) - set(segments))):
+        reason = f"it has no trees for {', '.join(lost)}, and {champion} has"
+        return Verdict(False, reason, {"champion": champion})
     both = challenger.rows.join(known.rows, on=("symbol", "time"), suffix="_before").sort("time", "symbol")
     if both.height < ENOUGH:
         reason = f"only {both.height} recent closes in common with {champion}"

@@ -106,8 +106,7 @@ def train(
     """Fit every segment on the candles in `data` that closed by `until`, ms UTC, and shelve the version.
 
     `profile` demo looks at the last 120 days only; without `stop` all rounds are grown; `search` other
-    settings are tried inside the folds. Raises `StorageError`
-    where there is too little to learn from.
+    settings are tried inside the folds. Raises `StorageError` where there is too little to learn from.
     """
     started = time.perf_counter()
     with side_by_side(workers) as pool:
@@ -245,7 +244,7 @@ def fit(
         [source.symbol for source in found],
         until,
     )
-    verdict = passes(recent, shelf)
+    verdict = passes(recent, shelf, tuple(fitted))
     last = last_close([source for source in found if source.segment in fitted], until)
     facts = facts_of(settings, fitted, until, last, verdict.figures, stop)
     version = Boosted("", facts.interval, {name: one.segment for name, one in fitted.items()})
@@ -343,6 +342,7 @@ def facts_of(
             "chosen": one.grown.chosen,
             "trees": dict(one.job.plan.candidates[one.grown.chosen]),
             "rounds": dict(one.grown.rounds),
+            "tried": dict(one.grown.losses),
         }
         for name, one in fitted.items()
     }

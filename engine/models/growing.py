@@ -373,8 +373,7 @@ def calibrated(side: Array, size: Array, moves: Array, width: Array, threshold: 
     seen = np.isfinite(width) & (width > 0)
     became = classes(moves, threshold)
     thirds = Thirds.fit(size, side, became)
-    m, s = thirds.size.of_logit(size), thirds.side.of_logit(side)
-    p3 = np.stack([m * (1 - s), 1 - m, m * s], axis=-1)
+    p3 = thirds.of_logit(size, side)
     return Calibration(
         Platt.fit(side, (moves > 0).astype(np.float64)),
         thirds,

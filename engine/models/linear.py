@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from engine.errors import StorageError
 from engine.research import Array
-from engine.research.calibration import sigmoid
 from engine.research.novelty import NORMAL_IQR, spread_over
 
 FARTHEST: Final = 4.0
@@ -22,7 +22,10 @@ FARTHEST: Final = 4.0
 SCALED_BY: Final = 5_000
 """Rows, taken from all over, that are enough to say what is usual of a column."""
 
-STEPS: Final = 25
+CERTAIN: Final = 10.0
+"""Log-odds told by rows that are all of one class."""
+
+STEPS: Final = 100
 SETTLED: Final = 1e-7
 
 
@@ -43,24 +46,17 @@ class Linear:
 
     @classmethod
     def fit(cls, x: Array, y: Array, weight: Array, ridge: float = 0.02) -> Self:
-        """The likeliest line under a penalty of `ridge` / 2 x |coefficients|^2 a row, by Newton's method.
+        """The likeliest line under a penalty of `ridge` / 2 x |coefficients|^2 a row, by scikit-learn.
 
         `x` is (rows, columns), `y` 0 or 1. Columns that never vary get no coefficient.
         """
         blank = cls(*usual(x[spread_over(len(x), SCALED_BY)]), np.zeros(x.shape[1]), 0.0)
-        columns = np.hstack([blank.scaled(x), np.ones((len(x), 1))])
-        penalty = np.full(columns.shape[1], ridge * weight.sum())
-        penalty[-1] = 0.0
-        found = np.zeros(columns.shape[1])
-        for _ in range(STEPS):
-            p = sigmoid(columns @ found)
-            gradient = columns.T @ (weight * (y - p)) - penalty * found
-            curvature = (columns * (weight * np.maximum(p * (1 - p), 1e-6))[:, None]).T @ columns
-            move = np.linalg.solve(curvature + np.diag(penalty + 1e-9), gradient)
-            found = found + move
-            if np.abs(move).max() < SETTLED:
-                break
-        return cls(blank.centre, blank.scale, found[:-1], float(found[-1]))
+        if y.min() == y.max():
+            return replace(blank, intercept=CERTAIN if y.max() > 0 else -CERTAIN)
+        found = LogisticRegression(
+            C=1 / (ridge * float(weight.sum())), solver="newton-cholesky", tol=SETTLED, max_iter=STEPS
+        ).fit(blank.scaled(x), y, weight)
+        return cls(blank.centre, blank.scale, found.coef_[0].astype(np.float64), float(found.intercept_[0]))
 
     def tempered(self, slope: float) -> Self:
         """The same line, `slope` times as sure."""

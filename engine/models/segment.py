@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from engine.errors import StorageError
 from engine.models.linear import Linear
 from engine.research import Array
-from engine.research.calibration import Platt, Thirds
+from engine.research.calibration import Platt, Thirds, parted
 from engine.research.metrics import SUREST
 from engine.research.novelty import Novelty, shrink
 from engine.research.rows import INPUTS
@@ -105,8 +105,7 @@ class Segment:
         p_up = 0.5 + (np.clip(calibration.side.of_logit(side), SUREST, 1 - SUREST) - 0.5) * belief
         moved = calibration.thirds.size.of_logit(size)
         up = 0.5 + (calibration.thirds.side.of_logit(side) - 0.5) * belief
-        p3 = np.stack([moved * (1 - up), 1 - moved, moved * up], axis=-1)
-        return Answer(p_up, p3, calibration.move * volatility(rows), novelty)
+        return Answer(p_up, parted(moved, up), calibration.move * volatility(rows), novelty)
 
     def explain(self, rows: Singles) -> Array:
         """What each input adds to the side's log-odds, (n, inputs): the line's parts and SHAP values.

@@ -63,18 +63,12 @@ def judged(rows: Rows, plan: Plan, grown: Grown, rng: Generator) -> tuple[Segmen
         "platt_log_loss": ways["platt"]["log_loss"],
         "slope": calibration.side.slope,
         "reliability": [list(row) for row in reliability(p_up, up) if row[0]],
-        "p3_brier_skill": brier3_skill(thirds(calibration.thirds, grown.size, grown.side), became, rates),
+        "p3_brier_skill": brier3_skill(calibration.thirds.of_logit(grown.size, grown.side), became, rates),
         "volatility_brier_skill": brier3_skill(calm(rows, plan), became, rates),
         "rounds": dict(grown.rounds),
         "chosen": grown.chosen,
     }
     return replace(grown.segment, skill=skill), figures
-
-
-def thirds(calibration: Thirds, size: Array, side: Array) -> Array:
-    """p3 of log-odds."""
-    m, s = calibration.size.of_logit(size), calibration.side.of_logit(side)
-    return np.stack([m * (1 - s), 1 - m, m * s], axis=-1)
 
 
 def calm(rows: Rows, plan: Plan) -> Array:
@@ -85,4 +79,5 @@ def calm(rows: Rows, plan: Plan) -> Array:
     moved = (np.abs(rows.moves) > plan.threshold).astype(np.float64)
     said = starting(known, moved, np.ones(len(rows)), split(rows, plan)).unseen
     became = classes(rows.moves, plan.threshold)
-    return thirds(Thirds.fit(said, np.zeros(len(said)), became), said, np.zeros(len(said)))
+    nowhere = np.zeros(len(said))
+    return Thirds.fit(said, nowhere, became).of_logit(said, nowhere)

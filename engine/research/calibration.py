@@ -179,8 +179,11 @@ class Thirds:
         >>> Thirds(Platt(), Platt()).apply(np.array([0.5]), np.array([0.75]))
         array([[0.125, 0.5  , 0.375]])
         """
-        m, s = self.size.apply(size), self.side.apply(side)
-        return np.stack([m * (1 - s), 1 - m, m * s], axis=-1)
+        return self.of_logit(log_odds(size), log_odds(side))
+
+    def of_logit(self, size: Array, side: Array) -> Array:
+        """The same from log-odds."""
+        return parted(self.size.of_logit(size), self.side.of_logit(side))
 
     def to_json(self) -> dict[str, dict[str, float]]:
         return {"size": self.size.to_json(), "side": self.side.to_json()}
@@ -189,6 +192,15 @@ class Thirds:
     def from_json(cls, kept: Mapping[str, Any]) -> Self:
         """Raises `StorageError` as `Platt.from_json` does."""
         return cls(Platt.from_json(kept.get("size") or {}), Platt.from_json(kept.get("side") or {}))
+
+
+def parted(moved: Array, up: Array) -> Array:
+    """(rows, 3) of P(it moves) and P(up if it moves).
+
+    >>> parted(np.array([0.5]), np.array([0.75]))
+    array([[0.125, 0.5  , 0.375]])
+    """
+    return np.stack([moved * (1 - up), 1 - moved, moved * up], axis=-1)
 
 
 Fit = Callable[[Array, Array], Callable[[Array], Array]]

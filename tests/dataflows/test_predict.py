@@ -15,8 +15,9 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 from dataflows import operators as step
+from dataflows.backtest import PENDING
 from dataflows.connectors.inference import Inference
-from dataflows.operators import PENDING, STATE_VERSION, Predicting, predicting
+from dataflows.operators import STATE_VERSION, Predicting, predicting
 from engine.errors import StorageError
 from engine.models.standing import Standing
 from engine.records import Moment, Prediction
@@ -193,9 +194,19 @@ def test_the_end_waits_for_every_answer() -> None:
     assert logic.notify_at() is None
 
 
-def test_too_many_moments_are_not_held_the_worker_waits() -> None:
+def test_in_a_live_run_no_number_of_unanswered_moments_makes_a_worker_wait() -> None:
+    logic = Predicting(standing(), Held())
+    begun = time.monotonic()
+    said = out(logic.on_batch(day(closes=20 * PENDING)))
+
+    assert said == []
+    assert out(logic.on_notify()) == []
+    assert time.monotonic() - begun < 5
+
+
+def test_in_a_backtest_too_many_moments_are_not_held_the_worker_waits() -> None:
     moments = day(closes=PENDING + 30)
-    logic = Predicting(standing(), Inference("boosted", Simple, linger=0.05))
+    logic = Predicting(standing(), Inference("boosted", Simple, linger=0.05), most=PENDING)
 
     said = out(logic.on_batch(moments))
     assert len(said) >= 30

@@ -222,3 +222,13 @@ def test_an_equal_version_takes_over_from_its_own_time_on(folder: Path, shelf: S
     assert served[1] is not None
     assert served[1].version in {first.version, again.version}
     assert served[2] == newer.manifest
+
+
+def test_a_version_that_lost_a_segment_does_not_take_the_place_of_one_that_has_it(shelf: Shelf) -> None:
+    champion = put(shelf, losses(), metrics={"segments": {"majors": {}, "alts": {}}}).version
+    shelf.point(champion)
+    verdict = passes(losses(), shelf, segments=("alts",))
+
+    assert not verdict.passed
+    assert verdict.reason == f"it has no trees for majors, and {champion} has"
+    assert passes(losses(), shelf, segments=("majors", "alts", "memes")).passed

@@ -14,7 +14,7 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from engine.models.growing import Grown, Rows, grow
 from engine.models.segment import Segment
-from engine.models.worth import CALM, calm, judged, thirds
+from engine.models.worth import CALM, calm, judged
 from engine.research.calibration import Platt
 from engine.research.rows import INPUTS
 from tests.engine.models.test_growing import SMALL, found, plan, planted, walked
@@ -110,7 +110,7 @@ def test_three_classes_are_measured_against_their_rates_and_against_volatility()
     rows, grown, (segment, figures) = planted(), found(), worth()
     became = np.where(rows.moves > 0.02, 2, np.where(rows.moves < -0.02, 0, 1))
     rates = multi_brier(np.bincount(became, minlength=3) / len(rows), became)
-    p3 = thirds(segment.calibrations["1h"].thirds, grown.size, grown.side)
+    p3 = segment.calibrations["1h"].thirds.of_logit(grown.size, grown.side)
 
     assert figures["p3_brier_skill"] == pytest.approx(1 - multi_brier(p3, became) / rates)
     assert figures["volatility_brier_skill"] == pytest.approx(
