@@ -63,7 +63,7 @@ class Beside:
         return {f"SIGNAL_ENGINE_{name}": value for name, value in own.items()}
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
-        with (self.folder / "training.log").open("ab") as log:
+        with (self.folder / f"training.{len(self.processes)}.log").open("xb") as log:
             process = subprocess.Popen(
                 [sys.executable, *(command or (*BESIDE, str(self.folder)))],
                 cwd=ROOT, env={**os.environ, **self.variables}, stdout=log, stderr=log,
@@ -72,7 +72,11 @@ class Beside:
         return process
 
     def log(self) -> str:
-        return (self.folder / "training.log").read_text(errors="replace")
+        """What the processes wrote, one after another."""
+        return "".join(self.log_of(index) for index in range(len(self.processes)))
+
+    def log_of(self, index: int) -> str:
+        return (self.folder / f"training.{index}.log").read_text(errors="replace")
 
     def orders(self, **given: Any) -> None:
         """What the trainer does from its next run on."""
@@ -271,11 +275,11 @@ def test_the_command_says_in_one_line_what_it_cannot_use(beside: Beside) -> None
     second = beside.start("-m", "dataflows.training", "--config", "config.yaml")
 
     assert second.wait(30) == 4
-    assert f"training: cannot open: process {first.pid} is writing it" in beside.log().splitlines()[-1]
+    assert f"training: cannot open: process {first.pid} is writing it" in beside.log_of(1).splitlines()[-1]
 
     beside.knobs["DECIDE__INTERVAL"] = "7m"
     assert beside.start("-m", "dataflows.training").wait(30) == 2
-    assert "decide.interval" in beside.log().splitlines()[-1]
+    assert "decide.interval" in beside.log_of(2).splitlines()[-1]
 
 
 def test_an_error_that_nobody_foresaw_is_a_failed_attempt(beside: Beside, tmp_path: Path) -> None:
