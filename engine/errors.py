@@ -6,7 +6,9 @@ EngineError
 ├── UnknownSymbol        a symbol that no configuration or exchange knows
 ├── SourceError          something outside did not answer as it must (exchange, provider, Redis)
 │   ├── RateLimited      the exchange asks to wait (429, 418); `retry_after` says how long
-│   └── Refused          an answer that asking again will not change (401, 403, 404, 451 ...)
+│   ├── Refused          an answer that asking again will not change (401, 403, 404, 451 ...)
+│   ├── NotServed        this one thing is not to be had there; the rest of the source is well
+│   └── Unreadable       an answer that is not what was asked for: no JSON, other keys, half of it
 └── StorageError         a file, database or folder of ours cannot be read or written
 """
 
@@ -49,6 +51,14 @@ class Refused(SourceError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class NotServed(SourceError):
+    """This one thing is not to be had from a source, which is well otherwise."""
+
+
+class Unreadable(SourceError):
+    """An answer that is not what was asked for."""
 
 
 class StorageError(EngineError):

@@ -202,6 +202,98 @@ class Price(Frozen):
 
 
 @dataclass(frozen=True, slots=True)
+class Metric(Frozen):
+    """One number that a source tells of one asset, or of the whole market where `asset` is "".
+
+    `name` is source.metric; `time` is the end of what the number speaks of, `learned` the stream time at
+    which it was heard, both ms UTC. It counts for moments after `learned`, whatever `time` says.
+    Raises `CorruptRecord` for a value that is no finite number.
+
+    >>> Metric("binance.funding", "BTC", 28_800_000, 0.0001, learned=28_801_000).source
+    'binance'
+    """
+
+    name: str
+    asset: str
+    time: int
+    value: float
+    learned: int = 0
+
+    def __post_init__(self) -> None:
+        if not -inf < self.value < inf:
+            raise CorruptRecord(
+                f"{self.name} of {self.asset or 'the market'} at {self.time} was {self.value}"
+            )
+
+    @property
+    def source(self) -> str:
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline(Frozen):
+    """One story as one source told it first.
+
+    `id` names the story whoever tells it, `source` is the feed, `time` when it was published and `learned`
+    the stream time at which it was read, ms UTC; where the feed gave no usable date, `time` is `learned` and
+    `dated` False. `assets` are those it is about, none = the whole market. `sentiment` is -1..1, `weight` the
+    credibility of the source, 0..1.
+    Raises `CorruptRecord` for numbers out of these bounds.
+    """
+
+    id: str
+    source: str
+    time: int
+    title: str
+    url: str
+    assets: tuple[str, ...]
+    sentiment: float
+    weight: float
+    kind: Literal["news", "social"] = "news"
+    dated: bool = True
+    learned: int = 0
+
+    def __post_init__(self) -> None:
+        if not (-1 <= self.sentiment <= 1 and 0 <= self.weight <= 1):
+            raise CorruptRecord(
+                f"headline {self.id} of {self.source}: sentiment {self.sentiment}, weight {self.weight}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Frozen):
+    """What one metric says when a candle closes, read as its reader reads it.
+
+    `value` is the level, change, sum or deviation that `metrics` in the settings asks for, nan where its past
+    is not known; `time` and `learned` are those of the newest number in it.
+    """
+
+    name: str
+    time: int
+    learned: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mood(Frozen):
+    """What the headlines of the last days come to when a candle closes, of one kind and scope.
+
+    `sentiment` is their mean in -1..1, each weighing its credibility, halved with every half-life of its age;
+    `weight` is the sum of those weights, `count` how many there are, `newest` the time of the newest, ms UTC.
+    `title` and `source` are of the one that moves the mean the most.
+    """
+
+    kind: Literal["news", "social"]
+    scope: Literal["asset", "market"]
+    sentiment: float
+    weight: float
+    count: int
+    newest: int
+    title: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Features(Frozen):
     """Every feature of one market and interval when its candle closed.
 
@@ -269,7 +361,9 @@ class Moment(Frozen):
 
     `features` holds the newest closed Features of every interval a layer reads; `degraded` names what is
     missing. `market` is None until the market frame has come; `frames` holds that of each model's interval
-    which closes at this moment. `activations` says which version of each model serves it.
+    which closes at this moment. `activations` says which version of each model serves it. `readings` are of
+    the metrics that had been learned before the close, by name; `moods` of the headlines; `extras` are
+    the optional inputs of models.
     """
 
     symbol: str
@@ -282,6 +376,9 @@ class Moment(Frozen):
     feed: Feed = "live"
     frames: Mapping[str, MarketFrame] = field(default_factory=dict)
     activations: Mapping[str, Activation] = field(default_factory=dict)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    moods: tuple[Mood, ...] = ()
+    extras: tuple[float, ...] = ()
 
     @property
     def candle(self) -> Candle:

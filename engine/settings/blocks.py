@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from engine.errors import UnknownSymbol
 from engine.records import INTERVALS
+from engine.settings.block import Block
+from engine.settings.readers import Reader
 from engine.settings.secrets import ApiKeys
+from engine.settings.sources import FuturesData, News, Providers
 from engine.settings.values import (
     CorrelationWeight,
     Count,
@@ -24,28 +27,24 @@ from engine.settings.values import (
     Interval,
     Intervals,
     Keys,
+    MetricName,
     MlWeight,
+    OnchainWeight,
     Origins,
     Pairs,
     Positive,
     RedisUrl,
     Rest,
     SegmentName,
+    SentimentWeight,
     Share,
+    SourceName,
     Stream,
     TechnicalWeight,
     Text,
     is_loopback,
 )
 from engine.symbols import RENAMED
-
-
-class Block(BaseModel):
-    """One block of config.yaml; each key's default is the value the file ships with."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
 
 
 class Segment(Block):
@@ -128,6 +127,18 @@ class CorrelationWeights(Block):
     mixed: CorrelationWeight = 12
 
 
+class OnchainWeights(Block):
+    trending: OnchainWeight = 20
+    ranging: OnchainWeight = 25
+    mixed: OnchainWeight = 22
+
+
+class SentimentWeights(Block):
+    trending: SentimentWeight = 10
+    ranging: SentimentWeight = 15
+    mixed: SentimentWeight = 12
+
+
 class MlWeights(Block):
     trending: MlWeight = 35
     ranging: MlWeight = 35
@@ -137,6 +148,8 @@ class MlWeights(Block):
 class Layers(Block):
     technical: TechnicalWeights = TechnicalWeights()
     correlation: CorrelationWeights = CorrelationWeights()
+    onchain: OnchainWeights = OnchainWeights()
+    sentiment: SentimentWeights = SentimentWeights()
     ml: MlWeights = MlWeights()
 
 
@@ -151,6 +164,13 @@ class Trees(Block):
     min_child_weight: Annotated[float, Field(ge=0)] = 1
 
 
+FamilyName = Literal[
+    "momentum", "trend", "volatility", "volume", "structure", "zones", "patterns", "derived", "market",
+    "positions", "sentiment", "capital",
+]  # fmt: skip
+Chance = Annotated[float, Field(gt=0, le=100)]
+
+
 class Boosted(Block):
     interval: Interval = "1h"
     embargo: Annotated[int, Field(ge=0, le=1000)] = 1
@@ -163,6 +183,15 @@ class Boosted(Block):
         "alts": Trees(max_depth=7, learning_rate=0.05),
         "memes": Trees(max_depth=6, learning_rate=0.08, subsample=0.6, colsample_bytree=0.6),
     }
+
+    chances: Mapping[SegmentName, Mapping[FamilyName, Chance]] = {
+        "alts": {"momentum": 2.0},
+        "memes": {"volume": 2.0, "sentiment": 2.0},
+    }
+
+    def chances_of(self, segment: str) -> dict[str, float]:
+        """By family of inputs, how often this segment's trees look at one of it, the others 1."""
+        return {str(family): chance for family, chance in self.chances.get(segment, {}).items()}
 
     def trees_of(self, segment: str) -> Trees:
         """How this segment's trees are grown; a segment without trees of its own has those of the alts."""
@@ -239,6 +268,10 @@ class Settings(Block):
     gather: Gather = Gather()
     binance: Binance = Binance()
     layers: Layers = Layers()
+    futures: FuturesData = FuturesData()
+    providers: Providers = Providers()
+    news: News = News()
+    metrics: Mapping[SourceName, Mapping[MetricName, Reader]] = Field(default_factory=dict)
     models: Models = Models()
     redis: Redis = Redis()
     storage: Storage = Storage()
@@ -298,6 +331,13 @@ class Settings(Block):
         return self.layers.model_dump()
 
     @property
+    def readers(self) -> dict[str, Reader]:
+        """How each metric is read, by its full name: source.metric."""
+        return {
+            f"{source}.{name}": one for source, named in self.metrics.items() for name, one in named.items()
+        }
+
+    @property
     def shelf(self) -> Path:
         """Where trained models lie."""
         return self.models.shelf or self.storage.folder / "shelf"
@@ -312,10 +352,17 @@ class Settings(Block):
     def config_hash(self) -> str:
         """16 hex digits of what can change a signal: no host, port or path, nothing of Redis or the relay."""
         hosts = {"rest", "stream"}
+        sources: dict[str, Any] = {name: {"base_url", "hosts", "keyless"} for name in Providers.model_fields}
+        feeds: dict[str, Any] = {
+            "local": True,
+            "contact": True,
+            "feeds": {name: {"url"} for name in self.news.feeds},
+        }
         kept = self.model_dump(
             mode="json",
             exclude={"redis": True, "api": True, "logging": True, "storage": True,
-                     "binance": {"spot": hosts, "um": hosts}, "models": {"shelf", "keep"}},
+                     "binance": {"spot": hosts, "um": hosts}, "models": {"shelf", "keep"},
+                     "providers": sources, "news": feeds},
         )  # fmt: skip
         text = json.dumps(kept, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return sha256(text.encode()).hexdigest()[:16]

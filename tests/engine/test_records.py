@@ -69,6 +69,10 @@ def everything() -> list[Any]:
         ),
         Outcome("id", "BTCUSDT", 300_000, "LONG", 61.0, 3_900_000, 11.0, 11.5, 0.045, hit=True),
         Status("streams", {"connections": []}),
+        records.Metric("binance.funding", "PEPE", 300_000, 0.0001, 300_500),
+        records.Headline("0" * 16, "wire", 1, "Pepe leaps", "https://example.org", ("PEPE",), 0.5, 0.9),
+        records.Reading("binance.funding", 300_000, 300_500, 0.0001),
+        records.Mood("news", "market", 0.25, 1.5, 3, 300_000, "Pepe leaps", "wire"),
         records.Activation(300_000, "boosted", "20240309T1600Z-0a1b2c3d", 200_000),
         records.Prediction("BTCUSDT", 300_000, "boosted", 300_000, "v", 0.55, (0.3, 0.3, 0.4), skill=True),
     ]  # fmt: skip
@@ -212,3 +216,17 @@ def test_a_moment_speaks_of_its_decision_candle() -> None:
 
     assert moment.candle is CANDLE
     assert moment.now is FEATURES
+
+
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+def test_a_metric_is_a_finite_number(value: float) -> None:
+    with pytest.raises(CorruptRecord, match=r"^a\.b of the market at 5 was (nan|-?inf)$"):
+        records.Metric("a.b", "", 5, value)
+
+
+@pytest.mark.parametrize(
+    ("sentiment", "weight"), [(1.01, 0.5), (-1.01, 0.5), (0.0, 1.01), (0.0, -0.01), (nan, 0.5)]
+)
+def test_a_headline_keeps_within_its_bounds(sentiment: float, weight: float) -> None:
+    with pytest.raises(CorruptRecord, match="headline 1 of wire"):
+        records.Headline("1", "wire", 5, "", "", (), sentiment, weight)
