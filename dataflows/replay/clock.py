@@ -8,6 +8,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the exchange asks of its clock; all in ms of exchange time."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int | None: ...
+    @property
+    def speed(self) -> float: ...
+    @property
+    def stepped(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+    def now(self) -> int: ...
+    def run(self) -> None: ...
+    def pause(self) -> None: ...
+    def move(self, to: int) -> None: ...
 
 
 class ReplayClock:
@@ -65,3 +85,40 @@ class ReplayClock:
 
     def _within(self, moment: int) -> int:
         return moment if self.end is None else min(moment, self.end)
+
+
+class Follower:
+    """The clock of another exchange: read, never moved, so that two markets have one time.
+
+    >>> lead = ReplayClock(0, 10_000, speed=math.inf)
+    >>> follower = Follower(lead)
+    >>> follower.move(5_000)
+    >>> lead.move(7_000)
+    >>> follower.now(), follower.stepped
+    (7000, False)
+    """
+
+    stepped = False
+    """It goes on by itself, whatever makes it go."""
+
+    def __init__(self, lead: Clock) -> None:
+        self._lead = lead
+        self.start = lead.start
+        self.end = lead.end
+        self.speed = lead.speed
+
+    @property
+    def ended(self) -> bool:
+        return self._lead.ended
+
+    def now(self) -> int:
+        return self._lead.now()
+
+    def run(self) -> None:
+        """It runs already."""
+
+    def pause(self) -> None:
+        """Only the other exchange may let it stand still."""
+
+    def move(self, to: int) -> None:
+        """Only the other exchange may move it."""

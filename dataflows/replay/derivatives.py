@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 FUNDING_EVERY: Final = 8 * HOUR
 STEP: Final = 5 * MINUTE
 KINDS: Final = ("top_positions", "top_accounts", "accounts", "taker")
+PREMIUM: Final = 3e-4
 SQUEEZE: Final = 0.0025
 """A minute's move (relative) from which on positions are closed by force."""
 
@@ -65,6 +66,10 @@ class Derivatives:
         lift = 0.0 if kind == "taker" else 0.4
         values = np.exp(lift + self._wander(symbol, stream, first, end, STEP, 0.18))
         return [(first + at * STEP, round(float(value), 4)) for at, value in enumerate(values)]
+
+    def premium(self, symbol: str, time: int) -> float:
+        """How far the contract is above its index at `time`, as a fraction: some hundredths of a percent."""
+        return float(self._wander(symbol, 16, time, time + 1, HOUR, PREMIUM)[0])
 
     def liquidations(self, symbol: str, start: int, end: int) -> list[tuple[int, str, float, float]]:
         """(time, side of the order, quantity, price) in [start, end): one in a minute that moved hard."""

@@ -15,7 +15,7 @@ from dataflows.replay.answers import Answer, Request
 from dataflows.replay.archive import Archive
 from dataflows.replay.broadcast import Broadcast
 from dataflows.replay.candles import DAY
-from dataflows.replay.clock import ReplayClock
+from dataflows.replay.clock import Clock, Follower, ReplayClock
 from dataflows.replay.connection import Connection
 from dataflows.replay.control import PREFIX, Control
 from dataflows.replay.faults import LISTINGS, Fault
@@ -39,6 +39,9 @@ from engine.errors import SettingsError
 MANY: Final = 50
 """Symbols from which on only the newest days are made ready: each day of many takes its time."""
 
+NEIGHBOURLY: Final = 8
+"""Days that a market beside another makes ready: it is asked for statistics of the last days only."""
+
 PATHS: Final[dict[str, tuple[str, ...]]] = {"spot": ("",), "um": ("/market", "/public", "/private", "")}
 """Where each market's sockets live; on futures only `/market` has candles, and the bare path is retired."""
 
@@ -51,6 +54,7 @@ class ReplayExchange:
     and stands still whenever nobody is subscribed. At the end a `hold`ing exchange stands still and goes on
     answering; another ends every connection. `forming` is exchange seconds between pushes of an open candle;
     `prepare` days behind the start are made ready in the background (170 hold a thousand 4h candles).
+    A given `clock` is another exchange's: see `beside`.
 
     >>> from dataflows.replay.simulate import Simulated
     >>> exchange = ReplayExchange("spot", Simulated(("BTCUSDT",)), start=1_760_000_000_000, speed=60)
@@ -74,13 +78,16 @@ class ReplayExchange:
         settle: float = 0.05,
         prepare: int = 170,
         host: str = "127.0.0.1",
+        clock: Clock | None = None,
     ) -> None:
         if end is None and not source.simulated:
             end = max(source.lifetime(symbol)[1] for symbol in source.symbols)
         self.market = market
         self.limits = limits or Limits.of(market)
         self.faults = Faults(faults)
-        self.clock = ReplayClock(start, None if end is None else end + CADENCE[market], speed)
+        until = None if end is None else end + CADENCE[market]
+        self.clock: Clock = clock or ReplayClock(start, until, speed)
+        self.neighbours: list[ReplayExchange] = []
         self.venue = Venue(market, source, self.faults)
         self._host, self._port, self._hold = host, port, hold
         self._prepare_days = prepare
@@ -106,6 +113,19 @@ class ReplayExchange:
         timeline = Timeline(self.venue, self.clock.start, speed, step)
         pushes = Pushes(self.venue, timeline, self.broadcast, writers, futures)
         self.player = Player(self.clock, timeline, pushes, self.broadcast, self.faults, settle=settle)
+
+    def beside(self, market: MarketName, source: Source, port: int = 0, **given: Any) -> ReplayExchange:
+        """Another market on a port of its own, by this one's clock: it starts and stops with this one.
+
+        Faults of one are not faults of the other; at full speed its clients are not waited for. `given` as
+        for an exchange of its own.
+        """
+        options: dict[str, Any] = {"prepare": NEIGHBOURLY, "hold": self._hold, "host": self._host}
+        clock = Follower(self.clock)
+        options |= {"end": clock.end, "speed": clock.speed, "port": port, "clock": clock, **given}
+        other = ReplayExchange(market, source, clock.start, **options)
+        self.neighbours.append(other)
+        return other
 
     @property
     def port(self) -> int:
@@ -139,9 +159,18 @@ class ReplayExchange:
             ) from None
         self._port = self._server.sockets[0].getsockname()[1]
         self._tasks = [loop.create_task(job) for job in (self._play(), self._look_after(), self._prepare())]
+        try:
+            for neighbour in self.neighbours:
+                await neighbour.start()
+        except SettingsError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Cut every socket and stop listening."""
+        for neighbour in self.neighbours:
+            if neighbour._tasks:
+                await neighbour.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

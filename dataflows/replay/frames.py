@@ -96,17 +96,17 @@ class Writer:
         }
         return frame if market == "spot" else {**frame, "ps": self.symbol, "st": 1}
 
-    def mark_price(self, event: int, price: float, rate: str, due: int) -> dict[str, Any]:
-        """A markPriceUpdate event; mark, index and settlement are the last price: no other is known here."""
-        text = f"{price:.8f}"
+    def mark_price(self, event: int, price: float, index: float, rate: str, due: int) -> dict[str, Any]:
+        """A markPriceUpdate event; the mark price is the last price: no other is known here."""
+        text, under = f"{price:.8f}", f"{index:.8f}"
         return {
             "e": "markPriceUpdate",
             "E": event,
             "s": self.symbol,
             "p": text,
             "ap": text,
-            "i": text,
-            "P": text,
+            "i": under,
+            "P": under,
             "r": rate,
             "T": due,
             "st": 1,

@@ -59,17 +59,21 @@ class Futures:
         if ticker is None:
             return None
         rate, due = self.funding_now(name, now)
-        price = f"{ticker.close:.8f}"
+        index = f"{self.index(name, ticker.close, now):.8f}"
         return {
             "symbol": name,
-            "markPrice": price,
-            "indexPrice": price,
-            "estimatedSettlePrice": price,
+            "markPrice": f"{ticker.close:.8f}",
+            "indexPrice": index,
+            "estimatedSettlePrice": index,
             "lastFundingRate": rate,
             "interestRate": "0.00010000",
             "nextFundingTime": due,
             "time": now,
         }
+
+    def index(self, name: str, mark: float, now: int) -> float:
+        """The index price under a mark price."""
+        return mark / (1 + self.source.premium(name, now))
 
     def funding_now(self, name: str, now: int) -> tuple[str, int]:
         """The last settled rate and the next settlement; ("", 0) where none is known."""

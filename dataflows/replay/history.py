@@ -158,6 +158,10 @@ class History:
         """Long/short ratios: a folder has none."""
         return []
 
+    def premium(self, symbol: str, time: int) -> float:
+        """Mark over index minus 1: a folder has no index, so none."""
+        return 0.0
+
     def liquidations(self, symbol: str, start: int, end: int) -> list[tuple[int, str, float, float]]:
         """Forced orders: a folder has none."""
         return []

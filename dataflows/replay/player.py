@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from dataflows.replay.broadcast import Broadcast, combined
-from dataflows.replay.clock import ReplayClock
+from dataflows.replay.clock import Clock
 from dataflows.replay.connection import POLICY, Connection
 from dataflows.replay.faults import Fault
 from dataflows.replay.frames import text_frame
@@ -34,7 +34,7 @@ class Player:
 
     def __init__(
         self,
-        clock: ReplayClock,
+        clock: Clock,
         timeline: Timeline,
         pushes: Pushes,
         broadcast: Broadcast,

@@ -142,7 +142,9 @@ class Pushes:
             return []
         if beat.kind == "miniTicker":
             return [writer.mini_ticker(beat.time, ticker, self._venue.market)]
-        return [writer.mark_price(beat.time, ticker.close, *self._futures.funding_now(symbol, beat.time))]
+        index = self._futures.index(symbol, ticker.close, beat.time)
+        funding = self._futures.funding_now(symbol, beat.time)
+        return [writer.mark_price(beat.time, ticker.close, index, *funding)]
 
 
 def dumped(bodies: list[Body], *, single: bool) -> Callable[[bool], bytes]:

@@ -9,11 +9,13 @@ import asyncio
 import math
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from dataflows.replay.companion.server import Companion
 from dataflows.replay.exchange import ReplayExchange
 from dataflows.replay.faults import Fault, parse_faults
 from dataflows.replay.history import History
@@ -21,7 +23,11 @@ from dataflows.replay.instruments import Market
 from dataflows.replay.moments import milliseconds
 from dataflows.replay.simulate import Simulated
 from dataflows.replay.source import Source
+from dataflows.replay.traits import futures_name
 from engine.errors import SettingsError
+
+Ready = Callable[[ReplayExchange, Companion | None], None]
+"""Told once everything listens."""
 
 
 def serve(
@@ -39,13 +45,16 @@ def serve(
     faults: Sequence[str] = (),
     hold: bool = True,
     forming: float | None = None,
-    ready: Callable[[ReplayExchange], None] | None = None,
+    futures_port: int | None = None,
+    companion_port: int | None = None,
+    ready: Ready | None = None,
 ) -> None:
     """Serve until a signal, or, without `hold`, until the history has been played.
 
     Times are ms or ISO 8601; `speed` is a number or "max"; each of `faults` is a JSON file or `name@time`
-    (see `dataflows.replay.faults`); `ready` is called once it listens. Raises `SettingsError` or
-    `StorageError` for what cannot be used.
+    (see `dataflows.replay.faults`); at a `futures_port` the coins' USDT-M contracts are served by the same
+    clock, at a `companion_port` the providers and news feeds; `ready` is called once all listen.
+    Raises `SettingsError` or `StorageError` for what cannot be used.
     """
     exchange = ReplayExchange(
         market,
@@ -59,17 +68,25 @@ def serve(
         forming=forming,
         host=host,
     )
-    asyncio.run(_run(exchange, hold, ready))
+    if futures_port is not None:
+        contracts = open_contracts(market, data, simulate=simulate, seed=seed, symbols=symbols)
+        exchange.beside("um", contracts, futures_port)
+    companion = None
+    if companion_port is not None:
+        companion = Companion(exchange.clock.now, companion_port, seed=seed, host=host)
+    asyncio.run(_run(exchange, companion, hold, ready))
 
 
-async def _run(exchange: ReplayExchange, hold: bool, ready: Callable[[ReplayExchange], None] | None) -> None:
+async def _run(
+    exchange: ReplayExchange, companion: Companion | None, hold: bool, ready: Ready | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with exchange:
+    async with exchange, companion or nullcontext():
         if ready is not None:
-            ready(exchange)
+            ready(exchange, companion)
         ends: list[asyncio.Task[Any]] = [loop.create_task(stop.wait())]
         if not hold:
             ends.append(loop.create_task(exchange.ended()))
@@ -94,6 +111,21 @@ def open_source(
     if data is None:
         return Simulated(tuple(symbols), seed, market)
     return History(data, market, tuple(symbols))
+
+
+def open_contracts(
+    market: Market,
+    data: Path | str | None,
+    *,
+    simulate: bool = False,
+    seed: int = 0,
+    symbols: Sequence[str] = (),
+) -> Source:
+    """The USDT-M market of the same coins: of a folder whatever it has, of a simulation the same paths."""
+    if market != "spot":
+        raise SettingsError(f"futures are served beside spot only; market is {market}")
+    names = tuple(futures_name(symbol) for symbol in symbols) if simulate else ()
+    return open_source("um", data, simulate=simulate, seed=seed, symbols=names)
 
 
 def parse_speed(speed: float | str) -> float:

@@ -193,6 +193,9 @@ class Simulated:
     def ratio(self, kind: str, symbol: str, start: int, end: int) -> list[tuple[int, float]]:
         return self._derivatives.ratio(kind, symbol, start, end)
 
+    def premium(self, symbol: str, time: int) -> float:
+        return self._derivatives.premium(symbol, time)
+
     def liquidations(self, symbol: str, start: int, end: int) -> list[tuple[int, str, float, float]]:
         return self._derivatives.liquidations(symbol, start, end)
 

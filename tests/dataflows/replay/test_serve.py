@@ -21,7 +21,7 @@ PROGRAM = """
 import sys
 from dataflows.replay.serve import serve
 serve(simulate=True, symbols=("BTCUSDT",), start="2025-06-01", speed=60, faults=["freeze:symbol=BTCUSDT"],
-      ready=lambda exchange: print(exchange.port, flush=True))
+      ready=lambda exchange, companion: print(exchange.port, flush=True))
 """
 
 
@@ -74,7 +74,7 @@ def test_without_hold_it_ends_with_its_history() -> None:
         end=START + 1000,
         speed=1e6,
         hold=False,
-        ready=lambda exchange: seen.append(exchange.port),
+        ready=lambda exchange, companion: seen.append(exchange.port),
     )
 
     assert len(seen) == 1
