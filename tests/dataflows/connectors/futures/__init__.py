@@ -1,0 +1,1 @@
+"""The futures data beside the candles."""
