@@ -9,7 +9,7 @@ from math import nan
 from operator import add
 
 from engine.features import SCHEMA
-from engine.records import Candle, Features, LayerScore, Listing, MarketFrame, Moment
+from engine.records import Candle, Features, LayerScore, Listing, MarketFrame, Moment, Mood, Reading
 
 NOON = 1_710_000_000_000 // 14_400_000 * 14_400_000
 
@@ -94,3 +94,18 @@ def total(score: LayerScore, component: str | None = None) -> float:
     """The points of a score's reasons, of one component or of all."""
     points = [r.points for r in score.reasons if component in (None, r.component)]
     return reduce(add, points, 0.0)  # one by one, as the score was: sum() is compensated from Python 3.12 on
+
+
+def hearing(
+    values: Mapping[str, float],
+    *,
+    age: float | Mapping[str, float] = 0.0,
+    moods: tuple[Mood, ...] = (),
+    changed: Mapping[str, float] | None = None,
+    higher: Mapping[str, float] | None = None,
+) -> Moment:
+    """A calm moment at which metrics have these values, as old as `age` says, in hours."""
+    hours = age if isinstance(age, Mapping) else dict.fromkeys(values, age)
+    times = {name: NOON - round(hours.get(name, 0.0) * 3_600_000) for name in values}
+    readings = {name: Reading(name, times[name], times[name], value) for name, value in values.items()}
+    return replace(calm(changed, higher), readings=readings, moods=moods)
