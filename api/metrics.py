@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from api.board import KINDS, Board
 from api.health import View
+from api.providers import providers
 from api.reader import Reader
 from api.stream import Hub
 
@@ -52,6 +53,16 @@ class Figures:
         )
         yield CounterMetricFamily(PREFIX + "corrupt", "unreadable entries left out", self.board.corrupt)
         yield from self.progress()
+        yield from self.sources()
+
+    def sources(self) -> Iterator[Metric]:
+        """How every source of data is."""
+        states = GaugeMetricFamily(
+            PREFIX + "source", "1 for the state that a source of data is in", labels=["source", "state"]
+        )
+        for one in providers(View(self.board, int(time() * 1000), "5m", 0)).providers:
+            states.add_metric([one.name, one.state], 1)
+        yield states
 
     def progress(self) -> Iterator[Metric]:
         """How far the logs are, and how old each symbol's newest signal is."""

@@ -205,7 +205,7 @@ class Provider(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
-    state: Literal["ok", "stale", "down"]
+    state: Literal["ok", "stale", "down", "disabled"]
     reason: str | None
     last_success: int | None = Field(description="ms UTC")
 

@@ -6,13 +6,14 @@ What nothing is known of is down, with that as its reason.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from api.facts import items, number, numbers, part, word
 from api.health import View, connection_faults, heart, open_connections, spoken, until
 from api.models import Exchange, Provider, Providers
 
-State = Literal["ok", "stale", "down"]
+State = Literal["ok", "stale", "down", "disabled"]
+KNOWN: Final[tuple[State, ...]] = get_args(State)
 
 
 def providers(view: View) -> Providers:
@@ -70,7 +71,7 @@ def behind(view: View, rest: Mapping[str, Any]) -> str | None:
 def provider(name: str, block: Mapping[str, Any]) -> Provider:
     """One provider as it says itself; a state we do not know is not ok."""
     state = block.get("state")
-    known: State = state if state in ("ok", "stale", "down") else "down"
+    known: State = state if state in KNOWN else "down"
     reason = block.get("reason") or (None if known == "ok" else f"says {state!r}")
     own = {
         key: value for key, value in block.items() if key not in ("name", "state", "reason", "last_success")

@@ -27,6 +27,7 @@ from dataflows.connectors.history import History, Span, activated, records
 from dataflows.connectors.inference import Shelved, Unshelved
 from dataflows.connectors.ingest import Spread
 from dataflows.connectors.journal import Journaled
+from dataflows.connectors.past import Past, amid
 from dataflows.signal_file import table, written
 from dataflows.signals import build
 from dataflows.stopping import stopping
@@ -43,6 +44,9 @@ EPOCH: Final = timedelta(days=1)
 
 PENDING: Final = 64
 """Moments of one symbol that wait for a model; one more, and the worker waits: memory stays bounded."""
+
+LOOK_BACK: Final = 32 * 86_400_000
+"""Ms before the first signal of which metrics and headlines are read: more than any reader looks back."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,9 @@ def run(
         if len(skipped) == len(pairs):
             found = f"no {decide.interval} candle of {', '.join(skipped)} in that span"
             raise StorageError(f"{data}: {found}")
+        learned = Past(data).learned([symbol for symbol, _ in pairs], begin - LOOK_BACK, end)
         started = time.perf_counter()
-        said = flowed(settings, activated(journal, versions), candles, shelf, show=show)
+        said = flowed(settings, amid(activated(journal, versions), learned), candles, shelf, show=show)
         seconds = time.perf_counter() - started
         table(said.signals, market).write_parquet(draft)
     return Report(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,8 @@ from dataflows import shelf as shelves
 from dataflows import up as household
 from dataflows.backfill.command import backfill
 from dataflows.replay import serve as exchange
+from dataflows.replay.companion.server import Companion
+from dataflows.replay.exchange import ReplayExchange
 from dataflows.training import command as training
 from engine.errors import EngineError, SettingsError, StorageError, UnknownSymbol
 from engine.models.shelf import Shelf
@@ -175,6 +177,14 @@ def replay_exchange(
     faults: Annotated[
         list[str] | None, typer.Option(help="JSON file or name@time; may be given more than once.")
     ] = None,
+    futures_port: Annotated[
+        int | None,
+        typer.Option(help="Serve the USDT-M contracts there as well, beside spot.", min=0, max=65_535),
+    ] = None,
+    companion_port: Annotated[
+        int | None,
+        typer.Option(help="Answer for all providers and news feeds there, simulated.", min=0, max=65_535),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve candles as Binance does, REST and WebSocket, on loopback."""
@@ -191,12 +201,26 @@ def replay_exchange(
         speed=speed,
         port=port,
         faults=faults or (),
-        ready=lambda made: typer.echo(
-            json.dumps({"rest": made.url, "stream": made.stream_url})
-            if as_json
-            else f"{made.url}  {made.stream_url}"
+        futures_port=futures_port,
+        companion_port=companion_port,
+        ready=lambda made, companion: typer.echo(
+            json.dumps(addresses(made, companion)) if as_json else "\n".join(spoken(made, companion))
         ),
     )
+
+
+def addresses(made: ReplayExchange, companion: Companion | None = None) -> dict[str, Any]:
+    """Where an exchange answers, and what is beside it by name."""
+    beside: dict[str, Any] = {other.market: addresses(other) for other in made.neighbours}
+    if companion is not None:
+        beside["companion"] = companion.url
+    return {"rest": made.url, "stream": made.stream_url, **beside}
+
+
+def spoken(made: ReplayExchange, companion: Companion | None) -> list[str]:
+    """The same as lines for people, the exchange itself first."""
+    lines = [f"{one.url}  {one.stream_url}" for one in (made, *made.neighbours)]
+    return lines if companion is None else [*lines, f"{companion.url}  providers and feeds"]
 
 
 def moment(text: str) -> int:

@@ -27,10 +27,14 @@ from urllib.parse import urlsplit
 import httpx
 from redis import RedisError
 
+from dataflows.connectors.providers import switched_off
 from dataflows.connectors.redis import answers, hide, open_client, programs, read_address, redact
+from dataflows.connectors.sources import unmapped
 from dataflows.recovery import PARTITIONS
 from engine.errors import SettingsError
+from engine.providers import PROVIDERS
 from engine.settings import Settings, load
+from engine.settings.keys import provider_keys
 from engine.settings.values import is_loopback
 
 Finding = tuple[bool, str]
@@ -271,6 +275,19 @@ def is_ours(host: str, number: int) -> bool:
     return isinstance(body, dict) and body.keys() >= OURS
 
 
+def sources(settings: Settings) -> Finding:
+    """What is heard beside the candles, and which providers wait for a key; nobody is asked."""
+    if unread := unmapped(settings):
+        return False, f"metrics: no line for {', '.join(unread)}: map each, or say why it is only stored"
+    keys = provider_keys(one.key for one in PROVIDERS.values())
+    blocks = {name: getattr(settings.providers, name) for name in PROVIDERS}
+    off = [name for name, one in PROVIDERS.items() if switched_off(one, blocks[name], keys.get(one.key))]
+    on = [name for name in PROVIDERS if name not in off]
+    feeds = sum(feed.enabled for feed in settings.news.feeds.values()) if settings.news.enabled else 0
+    futures = "futures, " if settings.futures.enabled else ""
+    return True, f"{futures}{feeds} feeds, {', '.join(on) or 'no provider'}; off: {', '.join(off) or 'none'}"
+
+
 def recovery(settings: Settings) -> Finding:
     """Whether a crash is recovered from: every partition there and readable, and nobody else's to read."""
     if not settings.storage.recovery:
@@ -311,6 +328,7 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Finding]]] = MappingProxyType(
         "exchange": exchange,
         "port": port,
         "recovery": recovery,
+        "sources": sources,
     }
 )
 """What can be looked at once there are settings."""

@@ -27,7 +27,7 @@ Out = TypeVar("Out")
 StepIn = TypeVar("StepIn", contravariant=True)
 StepOut = TypeVar("StepOut", covariant=True)
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 """Raise it when a step's attributes change meaning: an older recovery folder is then refused by name."""
 
 POLL: Final = timedelta(milliseconds=1)

@@ -29,16 +29,21 @@ from engine.settings import Settings, load
 SHOWN: Final = (Price, Status)
 """What people look at; no signal depends on it."""
 
+VOICES: Final = ("technical", "correlation", "onchain", "sentiment")
+"""The layers that answer every moment by themselves."""
+
 
 def build(world: World, settings: Settings) -> Dataflow:
     """Wire the engine to a world."""
     decide, models, config_hash = settings.decide, settings.model_intervals, settings.config_hash
     composer = Composer(decide.interval, decide.horizon, settings.thresholds, settings.weights, config_hash)
-    layers = {name: new(decide.interval) for name, new in LAYERS.items()}
+    readers = settings.readers
+    layers = {name: new(decide.interval, readers) for name, new in LAYERS.items()}
     crowds = tuple(step.crowd(interval) for interval in ("", *besides(decide.interval, models)))
 
     def new_memory() -> Memory:
-        return Memory(decide.interval, settings.read_intervals, decide.minimum, models)
+        news = settings.news.half_life, settings.news.window
+        return Memory(decide.interval, settings.read_intervals, decide.minimum, models, readers, news)
 
     def new_moments() -> Moments:
         return Moments(decide.interval, models)
@@ -48,7 +53,7 @@ def build(world: World, settings: Settings) -> Dataflow:
 
     def new_decide() -> Decide:
         ledger, source = Ledger(decide.interval, decide.horizon), f"binance.{settings.market}"
-        return Decide(composer, ledger, ("technical", "correlation"), source, ("boosted",))
+        return Decide(composer, ledger, VOICES, source, ("boosted",), readers)
 
     # fmt: off
     flow = Dataflow("signals")
@@ -78,9 +83,12 @@ def build(world: World, settings: Settings) -> Dataflow:
     # Layers; the one of the models follows from their predictions, where the signal is made
     technical = step.score("technical", moment, layers["technical"])            # (symbol, LayerScore)
     correlation = step.score("correlation", moment, layers["correlation"])      # (symbol, LayerScore)
+    onchain = step.score("onchain", moment, layers["onchain"])                  # (symbol, LayerScore)
+    sentiment = step.score("sentiment", moment, layers["sentiment"])            # (symbol, LayerScore)
 
     # One signal, and what became of earlier ones
-    opinions = op.merge("opinions", moments, boosted, technical, correlation)   # (symbol, Moment | ...)
+    voices = op.merge("voices", technical, correlation, onchain, sentiment)     # (symbol, LayerScore)
+    opinions = op.merge("opinions", moments, boosted, voices)                   # (symbol, Moment | ...)
     decided = step.advance("decide", opinions, new_decide)                      # (symbol, Signal | Outcome)
     op.output("record", op.merge("out", decided, shown), world.record)
     # fmt: on
@@ -95,6 +103,7 @@ def flow() -> Dataflow:
     try:
         settings = load(os.environ.get("SIGNAL_ENGINE_CONFIG", "config.yaml"))
         prepare(settings)
+        world = live(settings)
     except EngineError as error:
         raise SystemExit(f"signal-engine: {error}") from None
-    return build(live(settings), settings)
+    return build(world, settings)

@@ -25,6 +25,7 @@ from dataflows.connectors.database import claim
 from dataflows.connectors.journal import LIVE, Journal
 from dataflows.greeting import Greeting, Say
 from dataflows.recovery import FOLDER_VARIABLE, variables
+from dataflows.replay.companion.server import environ as played
 from dataflows.stopping import stopping
 from dataflows.supervise import Crew, Member
 from dataflows.training.child import ONE_THREAD
@@ -52,9 +53,14 @@ EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 @dataclass(frozen=True)
 class Exchange:
-    """A demo's simulated exchange: where it listens, whose journal its clock must not fall behind."""
+    """A demo's simulated world: where it listens, whose journal its clock must not fall behind.
+
+    Beside the exchange itself, futures and the companion that plays all providers have ports of their own.
+    """
 
     port: int
+    futures: int
+    companion: int
     folder: Path
     market: Market
     symbols: tuple[str, ...]
@@ -69,6 +75,8 @@ class Exchange:
             "--from": datetime.fromtimestamp(start / 1000, UTC).isoformat(),
             "--speed": str(DEMO_SPEED),
             "--port": str(self.port),
+            "--companion-port": str(self.companion),
+            **({"--futures-port": str(self.futures)} if self.market == "spot" else {}),
         }
         named = (word for pair in wanted.items() for word in pair)
         return (PYTHON, "-m", "dataflows", "replay-exchange", "--simulate", *named)
@@ -78,7 +86,15 @@ class Exchange:
         """What points the engine at it."""
         prefix, path = f"SIGNAL_ENGINE_BINANCE__{self.market.upper()}__", "/market" * (self.market == "um")
         here = f"127.0.0.1:{self.port}"
-        return {f"{prefix}REST": f"http://{here}", f"{prefix}STREAM": f"ws://{here}{path}"}
+        beside = contracts(f"127.0.0.1:{self.futures}") if self.market == "spot" else {}
+        own = {f"{prefix}REST": f"http://{here}", f"{prefix}STREAM": f"ws://{here}{path}"}
+        return {**own, **beside, **played(f"http://127.0.0.1:{self.companion}")}
+
+
+def contracts(here: str) -> dict[str, str]:
+    """What points the engine at the futures of a demo."""
+    prefix = "SIGNAL_ENGINE_BINANCE__UM__"
+    return {f"{prefix}REST": f"http://{here}", f"{prefix}STREAM": f"ws://{here}/market"}
 
 
 def up(settings: Settings, environ: Mapping[str, str], say: Say, *, simulated: bool = False) -> None:
@@ -179,7 +195,8 @@ def demo_exchange(settings: Settings) -> Exchange:
     feed = journaled_feed(folder)
     if feed not in (None, "simulated"):
         raise SettingsError(f"{folder} holds a journal of a {feed} market: give the demo a folder of its own")
-    return Exchange(free_port("127.0.0.1"), folder, settings.market, settings.all_symbols)
+    port, futures, companion = (free_port("127.0.0.1") for _ in range(3))
+    return Exchange(port, futures, companion, folder, settings.market, settings.all_symbols)
 
 
 def newest_journaled(folder: Path) -> int:

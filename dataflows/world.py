@@ -21,6 +21,7 @@ from dataflows.connectors.inference import Asked, Shelved, Unshelved
 from dataflows.connectors.ingest import Ingest
 from dataflows.connectors.journal import Journal
 from dataflows.connectors.record import RecordSink
+from dataflows.connectors.sources import require_mapped, sources
 from dataflows.recovery import is_primary
 from engine.models import MODELS
 from engine.settings import Settings
@@ -41,11 +42,16 @@ class World:
 
 
 def live(settings: Settings) -> World:
-    """The exchange as configured, and the record that publishes to Redis."""
+    """The exchange as configured, and the record that publishes to Redis.
+
+    Raises `SettingsError` for a metric that nothing says how to read.
+    """
+    require_mapped(settings)
 
     async def feed(journal: Journal, mailbox: Mailbox) -> None:
         shelves = [Served.boosted(settings, MODELS["boosted"].schema)]
-        await BinanceFeed(settings, journal, mailbox, shelves=shelves).run()
+        beside = sources(settings, os.environ, journal.headlines)
+        await BinanceFeed(settings, journal, mailbox, shelves=shelves, sources=beside).run()
 
     storage = settings.storage
     primary = is_primary(sys.argv[1:], os.environ)

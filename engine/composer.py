@@ -44,6 +44,8 @@ WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
         "ml": {"trending": 35.0, "ranging": 35.0, "mixed": 35.0},
     }
 )
+"""Of the layers that need nothing but candles; the settings have those of all."""
+
 THRESHOLDS: Final[Mapping[str, float]] = MappingProxyType({"majors": 0.005, "alts": 0.008, "memes": 0.015})
 
 LEARNT: Final = "ml"
@@ -187,11 +189,13 @@ class Composer:
         sources: Mapping[str, int],
         predictions: Mapping[str, Prediction] = NOTHING,
         models: Mapping[str, Any] = NOTHING,
+        missed: tuple[str, ...] = (),
     ) -> Signal:
         """One signal of one moment.
 
         `scores` is by layer, `condition` a key of the raw weights, `sources` names what the moment was made
-        of with its as-of time in ms. `predictions` is by model, `models` what the signal tells of each.
+        of with its as-of time in ms. `predictions` is by model, `models` what the signal tells of each,
+        `missed` what the layers did not hear.
         Raises `SettingsError` for a layer, condition or segment that no setting knows, `CorruptRecord` for a
         score or probability that is out of bounds.
         """
@@ -228,7 +232,7 @@ class Composer:
             take_profit=levels.target if levels else None,
             risk_reward=round(levels.reward / levels.risk, 4) if levels else None,
             layers=votes,
-            degraded=(*moment.degraded, *notes, *silent, *faults),
+            degraded=(*moment.degraded, *notes, *silent, *missed, *faults),
             sources=dict(sources),
             feed=feed,
             models=dict(models),

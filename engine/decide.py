@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 
 from engine.composer import Composer
 from engine.gather import Turnstile
-from engine.layers import Ml, condition
+from engine.layers import UNREAD, Ml, absences, condition
 from engine.ledger import Ledger
 from engine.models.track import Track
 from engine.records import INTERVALS, Candle, LayerScore, Moment, Outcome, Prediction, Signal
+from engine.settings.readers import Reader
 
 
 class Decide:
@@ -30,6 +31,8 @@ class Decide:
         What the candles come from, as `sources` of a signal names it.
     models
         Names of the models that answer every moment; a layer must not have one of their names.
+    readers
+        By metric, how it is read: what is stale by it is told.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class Decide:
         layers: tuple[str, ...],
         source: str,
         models: tuple[str, ...] = (),
+        readers: Mapping[str, Reader] = UNREAD,
     ) -> None:
         self.composer = composer
         self.ledger = ledger
         self.source = source
         self.models = models
+        self.readers = dict(readers)
         self._ml = Ml()
         self._track = Track()
         self._gate = Turnstile[Moment | Candle, LayerScore | Prediction]((*layers, *models))
@@ -72,14 +77,27 @@ class Decide:
         until = moment.time + self.composer.horizon * INTERVALS[moment.interval]
         predictions = {name: said for name in self.models if isinstance(said := answers[name], Prediction)}
         scores = {name: said for name, said in answers.items() if isinstance(said, LayerScore)}
+        missed = absences(moment, scores, self.readers)
         scores[self._ml.name] = self._ml(moment, predictions)
         models = {
             name: self._track.told(said, until, moment.candle.close, threshold)
             for name, said in predictions.items()
         }
         sources = {f"{self.source}:{name}": known.time for name, known in moment.features.items()}
+        sources |= heard(moment)
         signal = self.composer.compose(
-            moment, scores, condition(moment), moment.feed, sources, predictions, models
+            moment, scores, condition(moment), moment.feed, sources, predictions, models, missed
         )
         self.ledger.open(signal, threshold)
         return signal
+
+
+def heard(moment: Moment) -> dict[str, int]:
+    """When what each source beside the candles told is of, ms UTC: its newest number, its newest headline."""
+    newest: dict[str, int] = {}
+    for name, reading in moment.readings.items():
+        source = name.partition(".")[0]
+        newest[source] = max(reading.time, newest.get(source, 0))
+    for mood in moment.moods:
+        newest[mood.kind] = max(mood.newest, newest.get(mood.kind, 0))
+    return newest

@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from math import log
 from typing import Final
 
+from engine.extras import Extras
 from engine.gather import Gather, Turnstile
+from engine.news.moods import Moods
+from engine.readings import Readings
 from engine.records import (
     INTERVALS,
     NEVER,
@@ -19,14 +22,18 @@ from engine.records import (
     Candle,
     Correction,
     Features,
+    Headline,
     Listing,
     Live,
     MarketFrame,
     Membership,
+    Metric,
     Moment,
+    Mood,
     Row,
     Tick,
 )
+from engine.settings.readers import Reader
 
 DAY: Final = 86_400_000
 MOST_NOTES: Final = 8
@@ -34,7 +41,7 @@ MOST_NOTES: Final = 8
 MOST_ACTIVATIONS: Final = 4
 """Activations of one model that are remembered."""
 
-Known = Features | Tick | Live | Membership | Correction | Activation
+Known = Features | Tick | Live | Membership | Correction | Activation | Metric | Headline
 
 
 class Memory:
@@ -55,10 +62,20 @@ class Memory:
         Decision candles without which the symbol stays silent.
     models
         The interval of each model, one of `reads`.
+    readers
+        By metric, how it is read; no other metric is kept.
+    news
+        Half-life of a headline and the age at which it is forgotten, in hours.
     """
 
     def __init__(
-        self, interval: str, reads: tuple[str, ...], minimum: int = 500, models: Mapping[str, str] = {}
+        self,
+        interval: str,
+        reads: tuple[str, ...],
+        minimum: int = 500,
+        models: Mapping[str, str] = {},
+        readers: Mapping[str, Reader] = {},
+        news: tuple[float, float] = (6.0, 48.0),
     ) -> None:
         self.interval = interval
         self.reads = reads
@@ -73,6 +90,10 @@ class Memory:
         self._others = besides(interval, models)
         self._returned = dict.fromkeys((interval, *self._others), (0, NOT_YET))
         self._activations: dict[str, tuple[Activation, ...]] = {}
+        self._readings = Readings(readers)
+        self._news = news
+        self._moods: Moods | None = None
+        self._extras: Extras | None = None
 
     def update(self, record: Known) -> Iterator[Row | Moment | Candle]:
         """Take in what is new; answer rows, drafts of moments, and candles in their order."""
@@ -85,13 +106,30 @@ class Memory:
             case Live():
                 self._live = record
             case Membership():
-                self._memberships = [*self._memberships[-3:], record]
+                self._join(record)
+            case Metric() | Headline():
+                self._hear(record)
             case Correction():
                 self._note(record.time, f"{record.interval} candle {stamp(record.time)} corrected")
             case Activation():
                 if record.model in self.models:
                     known = self._activations.get(record.model, ())
                     self._activations[record.model] = with_activation(known, record)
+
+    def _join(self, member: Membership) -> None:
+        self._memberships = [*self._memberships[-3:], member]
+        if self._moods is None and member.listing is not None:
+            self._moods = Moods(member.listing.asset, *self._news)
+            self._extras = Extras(member.listing.asset) if self.models else None
+
+    def _hear(self, told: Metric | Headline) -> None:
+        """What was learned beside the candles."""
+        if isinstance(told, Metric):
+            self._readings.update(told)
+        elif self._moods is not None:
+            self._moods.update(told)
+        if self._extras is not None:
+            self._extras.update(told)
 
     def _due(self, time: int) -> tuple[str, ...]:
         return tuple(interval for interval in self.reads if time % INTERVALS[interval] == 0)
@@ -158,7 +196,13 @@ class Memory:
             degraded=tuple(degraded),
             feed=self._live.feed,
             activations=self._serving(time),
+            readings=self._readings.at(time),
+            moods=self._moods_at(time),
+            extras=() if self._extras is None else self._extras.at(time),
         )
+
+    def _moods_at(self, time: int) -> tuple[Mood, ...]:
+        return () if self._moods is None else self._moods.at(time)
 
     def _serving(self, time: int) -> dict[str, Activation]:
         """What serves this moment, by model."""
@@ -230,6 +274,9 @@ class Moments:
             draft.feed,
             due,
             draft.activations,
+            draft.readings,
+            draft.moods,
+            draft.extras,
         )
 
 

@@ -20,7 +20,8 @@ from dataflows.connectors.background import Background, Mailbox
 from dataflows.connectors.journal import Journal, Journaled
 from engine.errors import StorageError
 from engine.memory import with_activation
-from engine.records import Activation, Candle, Correction, Live, Membership, Universe
+from engine.records import Activation, Candle, Correction, Live, Membership, Metric, Universe
+from engine.symbols import QUOTE
 
 MARKET: Final = "market"
 SHOWN: Final = "shown"
@@ -48,6 +49,7 @@ class Position:
     leaving: tuple[str, ...] = ()
     symbols: tuple[str, ...] = ()
     activations: tuple[Activation, ...] = ()
+    metrics: tuple[Metric, ...] = ()
 
 
 class Spread:
@@ -68,11 +70,13 @@ class Spread:
         self._leaving = start.leaving
         self._symbols = start.symbols
         self._activations = start.activations
+        self._metrics = {metric.name: metric for metric in start.metrics}
 
     @property
     def position(self) -> Position:
         """Where it stands now."""
-        return Position(self.seq, self._live, self._leaving, self._symbols, self._activations)
+        metrics = tuple(self._metrics.values())
+        return Position(self.seq, self._live, self._leaving, self._symbols, self._activations, metrics)
 
     def address(self, seq: int, record: Journaled) -> list[tuple[str, Any]]:
         """The (key, record) pairs of one journaled record."""
@@ -80,6 +84,11 @@ class Spread:
         match record:
             case Candle() | Correction():
                 return [(record.symbol, record)]
+            case Metric() if record.asset:
+                symbol = record.asset + QUOTE
+                return [(symbol, record)] if symbol in self._symbols else []
+            case Metric():
+                self._metrics[record.name] = record
             case Live():
                 self._live = record
             case Activation():
@@ -99,9 +108,12 @@ class Spread:
         self._leaving = tuple(symbol for symbol in before if symbol not in listings)
         self._symbols = tuple(sorted(listings))
 
-    def _standing(self) -> tuple[Live | Activation, ...]:
+    def _standing(self) -> Iterator[Live | Activation | Metric]:
         """What was said to everyone and still holds, in the order in which a symbol hears it."""
-        return self._activations if self._live is None else (self._live, *self._activations)
+        if self._live is not None:
+            yield self._live
+        yield from self._activations
+        yield from self._metrics.values()
 
     def _stand(self, new: Activation) -> None:
         mine = tuple(one for one in self._activations if one.model == new.model)

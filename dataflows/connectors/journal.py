@@ -14,12 +14,22 @@ import orjson
 
 from dataflows.connectors.database import Database, Synchronous
 from engine.errors import CorruptRecord, StorageError
-from engine.records import Activation, Candle, Correction, Listing, Live, Tick, Universe
+from engine.records import (
+    Activation,
+    Candle,
+    Correction,
+    Headline,
+    Listing,
+    Live,
+    Metric,
+    Tick,
+    Universe,
+)
 
-Journaled = Candle | Correction | Tick | Live | Universe | Activation
+Journaled = Candle | Correction | Tick | Live | Universe | Activation | Metric | Headline
 Columns = tuple[int, str, str, int, bytes]  # kind, symbol, interval, time, body
 
-CANDLE, CORRECTION, TICK, LIVE, UNIVERSE, ACTIVATION = 1, 2, 3, 4, 5, 6
+CANDLE, CORRECTION, TICK, LIVE, UNIVERSE, ACTIVATION, METRIC, HEADLINE = 1, 2, 3, 4, 5, 6, 7, 8
 COLUMNS: Final = "seq, kind, symbol, interval, time, body"
 VERSION: Final = "journal 1"
 SCHEMA: Final = """
@@ -122,6 +132,13 @@ class Journal:
         found = (cast("Activation", record) for _, record in self._decoded(rows))
         return {activation.model: activation for activation in found}
 
+    def headlines(self) -> list[Headline]:
+        """Every headline there is, in the order in which they were learned."""
+        rows = self.database.rows(
+            f"SELECT {COLUMNS} FROM journal WHERE kind > 2 AND kind = ? ORDER BY seq", HEADLINE
+        )
+        return [cast("Headline", record) for _, record in self._decoded(rows)]
+
     def candle(self, symbol: str, interval: str, time: int) -> Candle | None:
         """The candle that closed at `time` as it is known now: with its last Correction, if one came."""
         found = self._last("kind <= 2 AND symbol = ? AND interval = ? AND time = ?", symbol, interval, time)
@@ -213,7 +230,29 @@ def encode(record: Journaled) -> Columns:
         # A model's name stands where a market's does.
         body = orjson.dumps((record.version, record.serves_from, record.expires))
         return ACTIVATION, record.model, "", record.time, body
+    if isinstance(record, Metric):
+        # Its time here is when it was learned: what is old is what was learned long ago.
+        return METRIC, record.asset, record.name, record.learned, orjson.dumps((record.time, record.value))
+    if isinstance(record, Headline):
+        return HEADLINE, record.source, "", record.learned, headline_body(record)
     raise StorageError(f"the journal keeps no {type(record).__name__}: {record!r}")
+
+
+def headline_body(story: Headline) -> bytes:
+    """What a headline's row holds beside source and `learned`."""
+    return orjson.dumps(
+        (
+            story.id,
+            story.time,
+            story.title,
+            story.url,
+            story.assets,
+            story.sentiment,
+            story.weight,
+            story.kind,
+            story.dated,
+        )
+    )
 
 
 def candle_body(candle: Candle) -> bytes:
@@ -241,6 +280,15 @@ def to_universe(symbol: str, interval: str, time: int, body: list[list[Any]]) ->
     return Universe(time, tuple(Listing(*one) for one in body))
 
 
+def to_metric(asset: str, name: str, learned: int, body: list[Any]) -> Metric:
+    return Metric(name, asset, body[0], body[1], learned)
+
+
+def to_headline(source: str, interval: str, learned: int, body: list[Any]) -> Headline:
+    story, time, title, url, assets, sentiment, weight, kind, dated = body
+    return Headline(story, source, time, title, url, tuple(assets), sentiment, weight, kind, dated, learned)
+
+
 DECODE: Final[dict[int, Callable[[str, str, int, Any], Journaled]]] = {
     CANDLE: lambda symbol, interval, time, body: Candle(symbol, interval, time, *body),
     CORRECTION: to_correction,
@@ -248,5 +296,7 @@ DECODE: Final[dict[int, Callable[[str, str, int, Any], Journaled]]] = {
     LIVE: lambda symbol, interval, time, body: Live(time, *body),
     UNIVERSE: to_universe,
     ACTIVATION: lambda symbol, interval, time, body: Activation(time, symbol, *body),
+    METRIC: to_metric,
+    HEADLINE: to_headline,
 }
 """How a row of each kind becomes its record again."""

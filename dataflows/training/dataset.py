@@ -1,8 +1,8 @@
 """The rows a training learns from, made of recorded candles by the code that runs live.
 
-Only open, high, low, close and volume are read. An optional column (trades, taker volume, funding) may enter
-where it is present in 99 % of the rows of every symbol, or `usable` refuses it by name: what is missing must
-not tell a model which symbol or which year it is looking at.
+Of candles only open, high, low, close and volume are read. An optional input (funding, fear & greed, ...) may
+enter a segment where it is present in 99 % of the rows of every symbol in it, or `usable` refuses it by name:
+what is missing must not tell a model which symbol or which year it is looking at.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from dataflows.connectors.history import History
-from engine.errors import CorruptRecord, StorageError
+from dataflows.connectors.past import Past
+from engine.errors import CorruptRecord
+from engine.extras import EXTRAS, Extras
 from engine.records import INTERVALS, Candle, Listing
 from engine.research import Array, Ints
 from engine.research.labels import moves
@@ -39,8 +41,11 @@ WARM_UP: Final = 1_000
 SPANS: Final = 8
 """Parts of the time whose market frames are measured side by side: a frame looks back one window."""
 
-OPTIONAL: Final[tuple[str, ...]] = ()
-"""Columns beyond price and volume that a row is made of: none."""
+SHARE: Final = 0.99
+"""Of the rows of every symbol, in which an optional input must be known."""
+
+LOOK_BACK: Final = 32 * 86_400_000
+"""Ms before the first row of which metrics are read: more than any of them looks back."""
 
 Singles = NDArray[np.float32]
 Told = Callable[[str, float], None]
@@ -50,8 +55,7 @@ Told = Callable[[str, float], None]
 class Ask:
     """What to read: closes in (`begin`, `end`], ms UTC, and `WARM_UP` before; nothing behind `end`.
 
-    `others` are intervals of signals by whose moves the model is calibrated too, `optional` columns beyond
-    price and volume.
+    `others` are intervals of signals by whose moves the model is calibrated too.
     """
 
     folder: Path
@@ -61,7 +65,6 @@ class Ask:
     end: int
     others: tuple[str, ...] = ()
     stride: int = STRIDE
-    optional: tuple[str, ...] = OPTIONAL
 
     @property
     def step(self) -> int:
@@ -72,7 +75,8 @@ class Ask:
 class Source:
     """One symbol's sampled closes: `time` (n,), `inputs` (n, INPUTS), `moves` (n,), `others` (n, k) each.
 
-    A move whose last candle is not there is nan. `closes` are those of all candles, sampled or not.
+    `extras` (n, EXTRAS) are what was known beside the candles, nan where nothing was. A move whose last
+    candle is not there is nan. `closes` are those of all candles, sampled or not.
     """
 
     symbol: str
@@ -82,6 +86,7 @@ class Source:
     inputs: Singles
     moves: Array
     others: Mapping[str, Array]
+    extras: Singles
 
     def candles(self, until: int) -> int:
         """How many candles had closed by `until`."""
@@ -100,44 +105,64 @@ def sources(
         tracks.append(one)
         told("features", len(tracks) / len(pairs))
     crowd = crowded(ask, [one for one in tracks if len(one.time)], dict(pairs), pool, told)
+    kept = [sampled(ask, one, minimum) for one in tracks]
+    times = [one.time[mine] for one, mine in zip(tracks, kept, strict=True)]
+    extras = pool.map(known, repeat(ask), [symbol for symbol, _ in pairs], times)
     return [
-        source(ask, one, segment, crowd.get(one.symbol), minimum)
-        for one, (_, segment) in zip(tracks, pairs, strict=True)
+        source(ask, one, segment, crowd.get(one.symbol), mine, beside)
+        for one, (_, segment), mine, beside in zip(tracks, pairs, kept, extras, strict=True)
     ]
 
 
-def featured(ask: Ask, symbol: str) -> Track:
-    """One symbol's features; a row that no market can have made is left out, as live.
+def sampled(ask: Ask, one: Track, minimum: int) -> NDArray[np.bool_]:
+    """Which of a symbol's closes become rows."""
+    grid = one.time // ask.step % ask.stride == 0
+    return np.asarray((one.time > ask.begin) & (one.seen >= minimum) & grid)
 
-    Raises `StorageError` for an optional column that is not `usable`.
-    """
+
+def featured(ask: Ask, symbol: str) -> Track:
+    """One symbol's features; a row that no market can have made is left out, as live."""
     begin = ask.begin - WARM_UP * ask.step
     rows = History(ask.folder, ask.market).candles(symbol, ask.interval, begin, ask.end)
-    usable(rows.filter(pl.col("time") > ask.begin), ask.optional)
     candles = (candle_of(row) for row in rows.iter_rows())
     return track(symbol, ask.interval, (candle for candle in candles if candle is not None))
 
 
-def usable(frame: pl.DataFrame, columns: Sequence[str], share: float = 0.99) -> tuple[str, ...]:
-    """The optional `columns` of candles of any symbols, each present in a `share` of the rows of every one.
+def known(ask: Ask, symbol: str, times: Ints) -> Singles:
+    """What was known of one symbol beside its candles at these closes, (n, EXTRAS), by the flow's code."""
+    out = np.full((len(times), len(EXTRAS)), np.nan, np.float32)
+    learned = iter(Past(ask.folder).learned([symbol], ask.begin - LOOK_BACK, ask.end))
+    following = next(learned, None)
+    if following is None:
+        return out
+    extras = Extras(asset_of(symbol))
+    for place, time in enumerate(times.tolist()):
+        while following is not None and following.learned < time:
+            extras.update(following)
+            following = next(learned, None)
+        out[place] = extras.at(time)
+    return out
 
-    Raises `StorageError` naming column, symbol and share where one is present in less; nan is absent.
 
-    >>> rows = pl.DataFrame({"symbol": ["BTCUSDT"] * 4, "trades": [3, 4, None, 5]})
-    >>> usable(rows, ["trades"], share=0.75)
-    ('trades',)
-    >>> usable(rows, ["trades"])
-    Traceback (most recent call last):
-    engine.errors.StorageError: trades is present in 75.00 % of the rows of BTCUSDT: 99 % are needed
+def usable(extras: Mapping[str, Singles]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Of one segment's symbols' extras (n, EXTRAS) those present everywhere; of the others which lack where.
+
+    Present is what is known in `SHARE` of the rows of every symbol.
+
+    >>> rows = np.full((4, len(EXTRAS)), 0.5, np.float32)
+    >>> rows[1, 0] = np.nan
+    >>> names, refused = usable({"BTCUSDT": rows})
+    >>> EXTRAS[0] in names, EXTRAS[1] in names, refused[EXTRAS[0]]
+    (False, True, 'known in 75.0 % of the rows of BTCUSDT: 99 % are needed')
     """
-    for column in columns:
-        there = pl.col(column).cast(pl.Float64).fill_nan(None) if column in frame.columns else pl.lit(None)
-        rows = frame.select("symbol", there.is_not_null().alias("there"))
-        for symbol, present in rows.group_by("symbol").mean().sort("symbol").iter_rows():
-            if present < share:
-                found = f"{column} is present in {100 * present:.2f} % of the rows of {symbol}"
-                raise StorageError(f"{found}: {100 * share:g} % are needed")
-    return tuple(columns)
+    refused = {}
+    for place, name in enumerate(EXTRAS):
+        shares = {symbol: float(np.isfinite(rows[:, place]).mean()) for symbol, rows in extras.items()}
+        symbol = min(shares, key=lambda one: (shares[one], one))
+        if shares[symbol] < SHARE:
+            found = f"known in {100 * shares[symbol]:.1f} % of the rows of {symbol}"
+            refused[name] = f"{found}: {100 * SHARE:g} % are needed"
+    return tuple(name for name in EXTRAS if name not in refused), refused
 
 
 def candle_of(row: tuple[Any, ...]) -> Candle | None:
@@ -177,16 +202,17 @@ def joined(known: Singles | None, part: Singles) -> Singles:
     return part if known is None else np.where(np.isnan(known), part, known)
 
 
-def source(ask: Ask, one: Track, segment: str, crowd: Singles | None, minimum: int) -> Source:
+def source(
+    ask: Ask, one: Track, segment: str, crowd: Singles | None, kept: NDArray[np.bool_], extras: Singles
+) -> Source:
     """The sampled rows of one symbol with what followed them."""
     if crowd is None:
         blank = np.zeros((0, 0), np.float32)
-        return Source(one.symbol, segment, one.time, one.time, blank, np.zeros(0), {})
-    known = moves(one.time, one.prices[:, 3], ask.step, HORIZON)
-    kept = (one.time > ask.begin) & (one.seen >= minimum) & (one.time // ask.step % ask.stride == 0)
+        return Source(one.symbol, segment, one.time, one.time, blank, np.zeros(0), {}, extras)
+    followed = moves(one.time, one.prices[:, 3], ask.step, HORIZON)
     inputs = np.hstack([one.ratios[kept], crowd[kept]])
     others = {name: following(ask, one.symbol, name, one.time[kept]) for name in ask.others}
-    return Source(one.symbol, segment, one.time, one.time[kept], inputs, known[kept], others)
+    return Source(one.symbol, segment, one.time, one.time[kept], inputs, followed[kept], others, extras)
 
 
 def following(ask: Ask, symbol: str, interval: str, time: Ints) -> Array:

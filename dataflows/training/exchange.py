@@ -23,6 +23,7 @@ from dataflows.connectors.clock import StreamClock
 from dataflows.connectors.journal import Journal
 from dataflows.training.child import Stopped
 from dataflows.training.collect import collect, wanted
+from dataflows.training.learnt import compact
 from engine.errors import SourceError
 from engine.settings import Settings
 
@@ -99,6 +100,8 @@ class Exchange:
         with closing(Journal(storage, readonly=True)) if there else nullcontext() as journal:
             wants = wanted(self.settings, until, profile)
             await collect(wants, self._rest, journal, folder, told)
+            if journal is not None:
+                await asyncio.to_thread(compact, journal, folder)
 
     def _await(self, work: Coroutine[Any, Any, T], stop: threading.Event) -> T:
         """The result of work on the loop; `Stopped` once told to stop."""

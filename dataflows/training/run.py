@@ -24,11 +24,12 @@ import numpy as np
 import xgboost
 from threadpoolctl import threadpool_limits
 
-from dataflows.training.dataset import HORIZON, STRIDE, Ask, Source, sources
+from dataflows.training.dataset import HORIZON, STRIDE, Ask, Source, sources, usable
 from dataflows.training.gate import Recent, passes, recent_of
 from dataflows.training.revision import revision
 from dataflows.training.search import searched
 from engine.errors import SourceError, StorageError
+from engine.extras import EXTRAS
 from engine.models.boosted import NAME, Boosted
 from engine.models.growing import REGULARISED, Grown, Plan, Rows, Side, Size, assembled, grow_side, grow_size
 from engine.models.manifest import Facts, Manifest
@@ -36,7 +37,7 @@ from engine.models.segment import Segment
 from engine.models.shelf import Shelf
 from engine.models.worth import judged
 from engine.records import INTERVALS
-from engine.research.rows import INPUTS_HASH
+from engine.research.rows import FAMILIES, INPUTS, INPUTS_HASH
 from engine.settings import Settings
 
 DAY: Final = 86_400_000
@@ -69,11 +70,15 @@ class Trained:
 
 @dataclass(frozen=True)
 class Job:
-    """One segment to fit, as it goes to a process of its own; `search` settings were tried for it before."""
+    """One segment to fit, as it goes to a process of its own; `search` settings were tried for it before.
+
+    `refused` are the optional inputs that it does without, and why.
+    """
 
     name: str
     rows: Rows
     plan: Plan
+    refused: Mapping[str, str]
     search: int = 0
 
 
@@ -270,25 +275,46 @@ def prepared(
     model = settings.models.boosted
     step = INTERVALS[model.interval]
     last, first = until - HORIZON * step, round(until - days_of(settings, profile) * DAY)
-    parts = []
+    parts, beside = [], {}
     for number, source in enumerate(found):
         if source.segment != segment or source.candles(until) < model.minimum:
             continue
         kept = (source.time <= last) & (source.time > first) & np.isfinite(source.moves)
+        if not kept.any():
+            continue
         others = {name: moves[kept] for name, moves in source.others.items()}
         numbers = np.full(int(kept.sum()), number, np.int64)
         parts.append((source.time[kept], numbers, source.inputs[kept], source.moves[kept], others))
-    parts = [part for part in parts if len(part[0])]
+        beside[source.symbol] = source.extras[kept]
     if sum(len(part[0]) for part in parts) < LEAST:
         return None
+    optional, refused = usable(beside)
     time, symbol, inputs, moves = (np.concatenate([part[place] for part in parts]) for place in range(4))
+    columns = [EXTRAS.index(name) for name in optional]
+    inputs = np.hstack([inputs, np.concatenate(list(beside.values()))[:, columns]])
     order = np.lexsort((symbol, time))
     others = {name: np.concatenate([part[4][name] for part in parts])[order] for name in parts[0][4]}
-    trees = {**model.trees_of(segment).model_dump()}
-    candidates = {"configured": trees, "regularised": dict(REGULARISED)}
-    plan = Plan(model.interval, step, HORIZON, settings.thresholds[segment], candidates, SEED, stop)
-    rows = Rows(time[order], symbol[order], inputs[order], moves[order], others)
-    return Job(segment, rows, plan)
+    plan = planned(settings, segment, optional, stop)
+    rows = Rows(time[order], symbol[order], inputs[order], moves[order], others, optional)
+    return Job(segment, rows, plan, refused)
+
+
+def planned(settings: Settings, segment: str, optional: Sequence[str], stop: bool) -> Plan:
+    """How one segment is fitted."""
+    model = settings.models.boosted
+    candidates = {"configured": {**model.trees_of(segment).model_dump()}, "regularised": dict(REGULARISED)}
+    stated: Mapping[str, float] = model.chances_of(segment)
+    chances = tuple(stated.get(FAMILIES[name], 1.0) for name in (*INPUTS, *optional))
+    return Plan(
+        model.interval,
+        INTERVALS[model.interval],
+        HORIZON,
+        settings.thresholds[segment],
+        candidates,
+        SEED,
+        stop,
+        chances if len(set(chances)) > 1 else (),
+    )
 
 
 def widened(job: Job, trials: int) -> Job:
@@ -340,9 +366,13 @@ def facts_of(
     grown = {
         name: {
             "chosen": one.grown.chosen,
-            "trees": dict(one.job.plan.candidates[one.grown.chosen]),
+            "trees": dict(one.job.plan.candidates[one.grown.trees]),
             "rounds": dict(one.grown.rounds),
             "tried": dict(one.grown.losses),
+            "optional": list(one.segment.read),
+            "offered": list(one.job.rows.optional),
+            "refused": dict(one.job.refused),
+            "chances": settings.models.boosted.chances_of(name),
         }
         for name, one in fitted.items()
     }
@@ -363,7 +393,7 @@ def facts_of(
         libraries={"xgboost": xgboost.__version__, **{name: installed(name) for name in LIBRARIES}},
         seed=SEED,
         revision=revision(),
-        trials=sum(len(one.job.plan.candidates) + one.job.search for one in fitted.values()),
+        trials=sum(len(one.grown.losses) + one.job.search for one in fitted.values()),
         promoted=False,
         reason="",
     )

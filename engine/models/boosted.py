@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 
 from engine.errors import StorageError
+from engine.extras import EXTRAS, NOTHING
 from engine.models.manifest import Manifest
 from engine.models.segment import Segment
 from engine.records import Moment, Prediction
@@ -75,7 +76,7 @@ class Boosted:
     def _answers(self, moments: Sequence[Moment], explain: bool) -> Iterable[Prediction]:
         """Of moments of one segment and interval."""
         segment, interval = self.segments[moments[0].listing.segment], moments[0].interval
-        rows = np.array([self.row(moment) for moment in moments], np.float32)
+        rows = np.array([self.row(moment, segment.optional) for moment in moments], np.float32)
         answer = segment.answer(rows, interval)
         parts = segment.explain(rows) if explain else None
         quantile = segment.calibrations[interval].quantile
@@ -94,15 +95,24 @@ class Boosted:
                 expected_move=move if isfinite(move) else None,
                 novelty=float(answer.novelty[place]),
                 quantile=quantile,
-                contributions=largest(parts[place]) if parts is not None else (),
+                contributions=largest(parts[place], segment.inputs) if parts is not None else (),
+                fault=absent(moment, segment.read),
             )
 
-    def row(self, moment: Moment) -> tuple[float, ...]:
-        """What it reads of a moment, in the order of `INPUTS`."""
-        return row_of(moment.features[self.interval], moment.frames[self.interval])
+    def row(self, moment: Moment, optional: Sequence[str] = ()) -> tuple[float, ...]:
+        """What it reads of a moment, in the order of `INPUTS` and these optional ones."""
+        extras = moment.extras or NOTHING
+        return row_of(moment.features[self.interval], moment.frames[self.interval], extras, optional)
 
 
-def largest(parts: Array) -> tuple[tuple[str, float], ...]:
+def absent(moment: Moment, read: Sequence[str]) -> str:
+    """What a version was fitted on and is not known now; what it says then is less than it could be."""
+    extras = moment.extras or NOTHING
+    missing = [name for name in read if isnan(extras[EXTRAS.index(name)])]
+    return f"without {', '.join(missing)}" if missing else ""
+
+
+def largest(parts: Array, inputs: Sequence[str] = INPUTS) -> tuple[tuple[str, float], ...]:
     """The inputs that moved the log-odds most, by name, the largest first; those that did not are left out.
 
     >>> parts = np.zeros(len(INPUTS)); parts[3], parts[5] = -0.25, 0.125
@@ -110,4 +120,4 @@ def largest(parts: Array) -> tuple[tuple[str, float], ...]:
     [-0.25, 0.125]
     """
     order = np.argsort(-np.abs(parts), kind="stable")[:TOLD]
-    return tuple((INPUTS[place], float(parts[place])) for place in order.tolist() if parts[place])
+    return tuple((inputs[place], float(parts[place])) for place in order.tolist() if parts[place])

@@ -58,15 +58,17 @@ SIZES: Final[Mapping[str, Any]] = MappingProxyType({**REGULARISED, "max_depth": 
 """The same for the size of a move, of which there is more to know."""
 
 Singles = NDArray[np.float32]
+Key = tuple[str, int]
+"""What a candidate is known by: its settings, and how many inputs it reads."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """What one segment is fitted on: closes of its symbols, pooled.
 
-    `time` (n,) in ms, `symbol` (n,) numbers, `inputs` (n, INPUTS), `moves` (n,) over the horizon. `others`
-    are the moves that signals of other intervals are judged by, (n, k) each: of the k closes until the next
-    row's, nan where unknown.
+    `time` (n,) in ms, `symbol` (n,) numbers, `inputs` (n, INPUTS and `optional` ones), `moves` (n,) over the
+    horizon. `others` are the moves that signals of other intervals are judged by, (n, k) each: of the k
+    closes until the next row's, nan where unknown.
     """
 
     time: Ints
@@ -74,16 +76,30 @@ class Rows:
     inputs: Singles
     moves: Array
     others: Mapping[str, Array]
+    optional: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.time)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many inputs may be read: those that are always there, or all."""
+        own = self.inputs.shape[1] - len(self.optional)
+        return (own, own + len(self.optional)) if self.optional else (own,)
+
+    def narrowed(self, width: int) -> Rows:
+        """The same rows with their first `width` inputs."""
+        if width == self.inputs.shape[1]:
+            return self
+        return replace(self, inputs=np.ascontiguousarray(self.inputs[:, :width]), optional=())
 
 
 @dataclass(frozen=True)
 class Plan:
     """How to fit: the `interval` of the model in ms as `step`, its `horizon`, the segment's `threshold`.
 
-    `candidates` are tree settings by name; without `stop` all rounds are grown.
+    `candidates` are tree settings by name; without `stop` all rounds are grown. `chances` are by input how
+    often trees of the side look at it, relative to the others, () = alike.
     """
 
     interval: str
@@ -93,6 +109,7 @@ class Plan:
     candidates: Mapping[str, Mapping[str, Any]]
     seed: int = 0
     stop: bool = True
+    chances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +128,8 @@ class Judged:
 class Side:
     """Trees for the side with the line they start from, whose settings were `chosen`, and their judgement.
 
-    `unseen` are the line's own out-of-fold log-odds (n,), `losses` the log-loss of each candidate.
+    `settings` is the name of the tree settings among the plan's candidates. `unseen` are the line's own
+    out-of-fold log-odds (n,), `losses` the log-loss of each candidate.
     """
 
     line: Linear
@@ -120,6 +138,7 @@ class Side:
     losses: Mapping[str, float]
     judged: Judged
     unseen: Array
+    settings: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +151,10 @@ class Size:
 
 @dataclass(frozen=True, eq=False)
 class Grown:
-    """A fitted segment, what chose it, and its out-of-fold log-odds of side and size (n,) of the rows."""
+    """A fitted segment, what chose it, and its out-of-fold log-odds of side and size (n,) of the rows.
+
+    `trees` is the name of the tree settings that `chosen` uses.
+    """
 
     segment: Segment
     chosen: str
@@ -141,6 +163,7 @@ class Grown:
     side: Array
     size: Array
     line: Array
+    trees: str
 
 
 def grow(rows: Rows, plan: Plan) -> Grown:
@@ -149,34 +172,72 @@ def grow(rows: Rows, plan: Plan) -> Grown:
 
 
 def grow_side(rows: Rows, plan: Plan) -> Side:
-    """The candidates judged on purged folds, the best of them grown on all rows."""
+    """The candidates judged on purged folds, the best of them grown on all rows.
+
+    Each candidate competes without the optional inputs and, where there are any, with them.
+    """
     up, _ = outcomes(rows, plan)
     weight = weights(rows, plan, up)
     folds = split(rows, plan)
-    start = starting(rows, up, weight, folds)
-    tried = {
-        name: judge(rows, up, weight, folds, {**trees, "seed": plan.seed}, plan.stop, start)
-        for name, trees in plan.candidates.items()
-    }
-    curves = {name: judged.curves for name, judged in tried.items()}
-    said = np.zeros(len(rows))
+    tried, starts = {}, {}
+    for width in rows.widths:
+        known = rows.narrowed(width)
+        starts[width] = start = starting(known, up, weight, folds)
+        for name, candidate in plan.candidates.items():
+            seeded = {**candidate, "seed": plan.seed}
+            judged = judge(known, up, weight, folds, seeded, plan.stop, start, plan.chances)
+            tried[name, width] = judged
+    curves = {key: judged.curves for key, judged in tried.items()}
+    chosen = preferred(curves, plan.stop)
+    name, width = chosen
+    known, start = rows.narrowed(width), starts[width]
+    settings = {**plan.candidates[name], "seed": plan.seed}
+    begin = beginning(start.line, known.inputs)
+    trees = trained(known.inputs, up, weight, settings, tried[chosen].rounds, begin, plan.chances)
+    losses = {labelled(rows, *key): least(curve, plan.stop) for key, curve in curves.items()}
+    judgement = replace(tried[chosen], margin=unseen(tried, folds, plan.stop))
+    return Side(start.line, trees, labelled(rows, *chosen), losses, judgement, start.unseen, name)
+
+
+def labelled(rows: Rows, name: str, width: int) -> str:
+    """What a candidate is called: that it reads the optional inputs is part of it."""
+    return f"{name} with optional inputs" if width > rows.widths[0] else name
+
+
+def unseen(tried: Mapping[Key, Judged], folds: Sequence[Fold], stop: bool) -> Array:
+    """Out-of-fold log-odds; which candidate speaks for a fold the other folds decide."""
+    said = np.zeros(len(next(iter(tried.values())).margin))
     for place, fold in enumerate(folds):
-        others = {name: np.delete(curve, place, axis=0) for name, curve in curves.items()}
-        said[fold.test] = tried[best(others, plan.stop)].margin[fold.test]
-    chosen = best(curves, plan.stop)
-    settings = {**plan.candidates[chosen], "seed": plan.seed}
-    begin = beginning(start.line, rows.inputs)
-    trees = trained(rows.inputs, up, weight, settings, tried[chosen].rounds, begin)
-    losses = {name: least(curve, plan.stop) for name, curve in curves.items()}
-    return Side(start.line, trees, chosen, losses, replace(tried[chosen], margin=said), start.unseen)
+        others = {key: np.delete(judged.curves, place, axis=0) for key, judged in tried.items()}
+        said[fold.test] = tried[preferred(others, stop)].margin[fold.test]
+    return said
+
+
+def preferred(curves: Mapping[Key, Array], stop: bool) -> Key:
+    """The best candidate; one that reads more inputs only where the folds agree that it is better.
+
+    They do when it gains more than one standard error of the folds' gains (the rule of Breiman et al. 1984,
+    Classification and Regression Trees, 3.4.3): of two that are alike the simpler one is preferred.
+    """
+    narrow = min(width for _, width in curves)
+    plain = best({key: curve for key, curve in curves.items() if key[1] == narrow}, stop)
+    found = best(curves, stop)
+    gains = reached(curves[plain], stop) - reached(curves[found], stop)
+    return found if gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)) else plain
 
 
 def grow_size(rows: Rows, plan: Plan) -> Size:
-    """Trees for the size, as many rounds as the purged folds bore."""
+    """Trees for the size, as many rounds as the purged folds bore, with the inputs that they prefer."""
     _, moved = outcomes(rows, plan)
     settings, weight = {**SIZES, "seed": plan.seed}, recent(rows)
-    judged = judge(rows, moved, weight, split(rows, plan), settings, plan.stop)
-    return Size(trained(rows.inputs, moved, weight, settings, judged.rounds), judged)
+    folds = split(rows, plan)
+    tried = {
+        ("sizes", width): judge(rows.narrowed(width), moved, weight, folds, settings, plan.stop)
+        for width in rows.widths
+    }
+    chosen = preferred({key: judged.curves for key, judged in tried.items()}, plan.stop)
+    width, judged = chosen[1], replace(tried[chosen], margin=unseen(tried, folds, plan.stop))
+    return Size(trained(rows.narrowed(width).inputs, moved, weight, settings, judged.rounds), judged)
 
 
 def assembled(rows: Rows, plan: Plan, side: Side, size: Size) -> Grown:
@@ -186,12 +247,13 @@ def assembled(rows: Rows, plan: Plan, side: Side, size: Size) -> Grown:
         side.trees,
         size.trees,
         calibrations(rows, plan, side.judged.margin, size.judged.margin),
-        Novelty.fit(rows.inputs.astype(np.float64)),
+        Novelty.fit(rows.narrowed(rows.widths[0]).inputs.astype(np.float64)),
         skill=False,
+        optional=rows.optional,
     )
     rounds = {"side": side.judged.rounds, "size": size.judged.rounds}
     margins = (side.judged.margin, size.judged.margin, side.unseen)
-    return Grown(segment, side.chosen, rounds, side.losses, *margins)
+    return Grown(segment, side.chosen, rounds, side.losses, *margins, side.settings)
 
 
 def outcomes(rows: Rows, plan: Plan) -> tuple[Array, Array]:
@@ -254,11 +316,13 @@ def judge(
     trees: Mapping[str, Any],
     stop: bool,
     start: Start | None = None,
+    chances: Sequence[float] = (),
 ) -> Judged:
     """What these trees say of rows they had not seen, grown as long as that helps on the folds together."""
     lines = [None] * len(folds) if start is None else start.folded
     grown = [
-        folded(rows, y, weight, fold, trees, stop, line) for fold, line in zip(folds, lines, strict=True)
+        folded(rows, y, weight, fold, trees, stop, line, chances)
+        for fold, line in zip(folds, lines, strict=True)
     ]
     curves = np.array([curve for _, curve in grown])
     said = np.zeros(len(rows))
@@ -269,14 +333,20 @@ def judge(
     return Judged(said, fewest(curves, stop), curves)
 
 
-def best(curves: Mapping[str, Array], stop: bool) -> str:
+def best(curves: Mapping[Key, Array], stop: bool) -> Key:
     """The candidate whose folds' mean log-loss was least."""
     return min(curves, key=lambda name: least(curves[name], stop))
 
 
 def least(curves: Array, stop: bool) -> float:
     """The folds' mean log-loss, (folds, rounds), after the rounds that `fewest` answers."""
-    return float(curves[:, fewest(curves, stop) - 1].mean())
+    return float(reached(curves, stop).mean())
+
+
+def reached(curves: Array, stop: bool) -> Array:
+    """Each fold's log-loss, (folds,), after the rounds that `fewest` answers."""
+    losses: Array = curves[:, fewest(curves, stop) - 1]
+    return losses
 
 
 def fewest(curves: Array, stop: bool) -> int:
@@ -301,6 +371,7 @@ def folded(
     trees: Mapping[str, Any],
     stop: bool,
     line: Linear | None,
+    chances: Sequence[float] = (),
 ) -> tuple[xgboost.Booster, Array]:
     """One fold's trees, and the log-loss on its judged block after each round, nan from the stop on."""
     known, asked = (
@@ -309,6 +380,7 @@ def folded(
             y[part],
             weight[part],
             None if line is None else beginning(line, rows.inputs[part]),
+            chances,
         )
         for part in (fold.train, fold.test)
     )
@@ -336,8 +408,11 @@ def settings(trees: Mapping[str, Any]) -> dict[str, Any]:
     return {**BASE, **{name: value for name, value in trees.items() if name != "n_estimators"}}
 
 
-def matrix(inputs: Singles, y: Array, weight: Array, start: Singles | None) -> xgboost.DMatrix:
-    return xgboost.DMatrix(inputs, y, weight=weight, base_margin=start, nthread=1)
+def matrix(
+    inputs: Singles, y: Array, weight: Array, start: Singles | None, chances: Sequence[float] = ()
+) -> xgboost.DMatrix:
+    looked = np.array(chances[: inputs.shape[1]], np.float32) if len(chances) else None
+    return xgboost.DMatrix(inputs, y, weight=weight, base_margin=start, feature_weights=looked, nthread=1)
 
 
 def trained(
@@ -347,9 +422,10 @@ def trained(
     trees: Mapping[str, Any],
     rounds: int,
     start: Singles | None = None,
+    chances: Sequence[float] = (),
 ) -> xgboost.Booster:
     """Trees on all rows."""
-    booster = xgboost.train(settings(trees), matrix(inputs, y, weight, start), rounds)
+    booster = xgboost.train(settings(trees), matrix(inputs, y, weight, start, chances), rounds)
     booster.set_param({"nthread": 1})
     return booster
 

@@ -17,6 +17,7 @@ import xgboost
 from numpy.typing import NDArray
 
 from engine.errors import StorageError
+from engine.extras import EXTRAS
 from engine.models.linear import Linear
 from engine.research import Array
 from engine.research.calibration import Platt, Thirds, parted
@@ -79,7 +80,11 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """A fitted segment; `calibrations` is by decision interval, `skill` what unseen data said."""
+    """A fitted segment; `calibrations` is by decision interval, `skill` what unseen data said.
+
+    A row holds `INPUTS` and behind them the `optional` ones that it was offered; the side and the size each
+    read as many of its first columns as they were fitted on.
+    """
 
     line: Linear
     side: xgboost.Booster
@@ -87,9 +92,22 @@ class Segment:
     calibrations: Mapping[str, Calibration]
     novelty: Novelty
     skill: bool
+    optional: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of a row's columns."""
+        return (*INPUTS, *self.optional)
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The optional inputs that side or size were fitted on."""
+        width = max(len(self.line.centre), self.size.num_features())
+        return self.optional if width > len(INPUTS) else ()
 
     def side_margin(self, rows: Singles) -> Array:
         """Log-odds of a move up, uncalibrated."""
+        rows = first(rows, len(self.line.centre))
         start = self.line.margin(rows.astype(np.float64)).astype(np.float32)
         return margin(self.side, rows, start)
 
@@ -99,19 +117,20 @@ class Segment:
         What lies farther out than usual is believed less: its side moves towards 1/2. Nothing is certain.
         """
         calibration = self.calibrations[interval]
-        novelty = self.novelty.ratio(rows.astype(np.float64))
+        novelty = self.novelty.ratio(first(rows, len(INPUTS)).astype(np.float64))
         belief = shrink(novelty)
-        side, size = self.side_margin(rows), margin(self.size, rows)
+        side, size = self.side_margin(rows), margin(self.size, first(rows, self.size.num_features()))
         p_up = 0.5 + (np.clip(calibration.side.of_logit(side), SUREST, 1 - SUREST) - 0.5) * belief
         moved = calibration.thirds.size.of_logit(size)
         up = 0.5 + (calibration.thirds.side.of_logit(side) - 0.5) * belief
         return Answer(p_up, parted(moved, up), calibration.move * volatility(rows), novelty)
 
     def explain(self, rows: Singles) -> Array:
-        """What each input adds to the side's log-odds, (n, inputs): the line's parts and SHAP values.
+        """What each input adds to the side's log-odds, (n, its inputs): the line's parts and SHAP values.
 
         Lundberg et al. (2020), as XGBoost computes them; with what no input brings they sum to the margin.
         """
+        rows = first(rows, len(self.line.centre))
         trees = self.side.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
         return self.line.parts(rows.astype(np.float64)) + np.asarray(trees, np.float64)[:, :-1]
 
@@ -124,6 +143,7 @@ class Segment:
             "calibrations": {interval: known.to_json() for interval, known in self.calibrations.items()},
             "novelty": self.novelty.to_json(),
             "skill": self.skill,
+            **({"optional": list(self.optional)} if self.optional else {}),
         }
         (folder / f"{name}.json").write_text(json.dumps(kept, sort_keys=True, allow_nan=False))
 
@@ -132,30 +152,44 @@ class Segment:
         """Read them back; raises `StorageError` naming the file that cannot be used."""
         try:
             kept = json.loads((folder / f"{name}.json").read_text())
+            line, optional = Linear.from_json(kept["line"]), tuple(kept.get("optional", ()))
+            if unknown := sorted(set(optional) - set(EXTRAS)):
+                raise ValueError(f"it reads {', '.join(unknown)}, which is no optional input")
             made = cls(
-                Linear.from_json(kept["line"]),
-                booster(folder / f"{name}.side.json"),
-                booster(folder / f"{name}.size.json"),
+                line,
+                booster(folder / f"{name}.side.json", len(line.centre)),
+                booster(folder / f"{name}.size.json", None, len(INPUTS) + len(optional)),
                 {at: Calibration.from_json(known) for at, known in kept["calibrations"].items()},
                 Novelty.from_json(kept["novelty"]),
                 bool(kept["skill"]),
+                optional,
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
             raise StorageError(f"{folder / name}.json cannot be used: {fault!r}") from fault
         widths = len(made.line.centre), made.novelty.width
-        if set(widths) != {len(INPUTS)}:
+        if widths[1] != len(INPUTS) or widths[0] not in (len(INPUTS), len(made.inputs)):
             raise StorageError(
                 f"{folder / name}.json reads {widths[0]} and {widths[1]} inputs, not {len(INPUTS)}"
             )
         return made
 
 
-def booster(path: Path) -> xgboost.Booster:
-    """Raises `StorageError` for a file that XGBoost refuses, or whose trees read other rows or say more."""
+def first(rows: Singles, width: int) -> Singles:
+    """The first `width` columns of rows."""
+    return rows if rows.shape[1] == width else np.ascontiguousarray(rows[:, :width])
+
+
+def booster(path: Path, width: int | None, most: int = 0) -> xgboost.Booster:
+    """Trees that read `width` inputs; None = those that are always there, or `most`.
+
+    Raises `StorageError` for a file that XGBoost refuses, or whose trees read other rows or say more.
+    """
     try:
         made = xgboost.Booster(model_file=path)
         made.set_param({"nthread": 1})
-        margin(made, blank := np.zeros((1, len(INPUTS)), np.float32), blank[:, 0])
+        if width is None:
+            width = most if made.num_features() == most else len(INPUTS)
+        margin(made, blank := np.zeros((1, width), np.float32), blank[:, 0])
     except (xgboost.core.XGBoostError, ValueError) as fault:
         raise StorageError(f"{path} cannot be used: {str(fault).splitlines()[0]}") from fault
     return made

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import log
 from operator import attrgetter, itemgetter
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.extras import EXTRAS
+from engine.extras import FAMILIES as EXTRA_FAMILIES
 from engine.features import SCHEMA, FeatureSet
+from engine.indicators import standard
 from engine.market import Market
 from engine.records import INTERVALS, NOT_YET, Candle, Features, Listing, MarketFrame, Row, Universe
 
@@ -43,6 +47,24 @@ INPUTS_HASH: Final = sha256("\n".join((SCHEMA.hash, *INPUTS)).encode()).hexdiges
 WINDOW: Final = 96
 """Closes that a market frame looks back on; before they are there, a row is not what it will be."""
 
+
+def families() -> dict[str, str]:
+    """The family of every input: that of its indicator, `market`, or an optional input's own."""
+    known = {
+        column.name: type(indicator).__module__.rpartition(".")[2]
+        for indicator in standard()
+        for column in indicator.columns
+    }
+    return {
+        **{name: known[name] for name in SCHEMA.ratios},
+        **dict.fromkeys(MARKET, "market"),
+        **EXTRA_FAMILIES,
+    }
+
+
+FAMILIES: Final[Mapping[str, str]] = MappingProxyType(families())
+"""By input, optional ones included, what kind of thing it tells of."""
+
 RATIOS: Final = itemgetter(*(SCHEMA.index[name] for name in SCHEMA.ratios))
 FRAME: Final = attrgetter(*MARKET)
 
@@ -53,9 +75,14 @@ Returns = Mapping[str, tuple[Times, Floats]]
 """By symbol, closes (n,) in ms and log returns (n,) that end there."""
 
 
-def row_of(features: Features, frame: MarketFrame) -> tuple[float, ...]:
-    """One row of `INPUTS`, live and in training alike; nan where something is not known."""
-    return (*RATIOS(features.values), *FRAME(frame))
+def row_of(
+    features: Features, frame: MarketFrame, extras: Sequence[float] = (), optional: Sequence[str] = ()
+) -> tuple[float, ...]:
+    """One row of `INPUTS` and these optional inputs, live and in training alike; nan = not known.
+
+    `extras` are in the order of `EXTRAS`.
+    """
+    return (*RATIOS(features.values), *FRAME(frame), *(extras[EXTRAS.index(name)] for name in optional))
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,7 @@ def test_metrics_count_what_happens(relay: Relay, publisher: Publisher) -> None:
     assert "signal_engine_api_clients 1.0" in text
     assert "signal_engine_api_last_seq 1.0" in text
     assert "signal_engine_api_redis_up 1.0" in text
+    assert 'signal_engine_api_source{source="binance",state="ok"} 1.0' in text
 
 
 def test_without_redis_nothing_is_made_up_and_its_coming_is_noticed(

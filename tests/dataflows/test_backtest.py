@@ -48,7 +48,7 @@ VALUES = (
 COLUMNS = [
     *("symbol", "time", "direction", "confidence", "score", "entry", "stop_loss", "take_profit"),
     *("position_size", "p_up", "p3_down", "p3_neutral", "p3_up", "novelty", "technical", "correlation"),
-    *("ml", "model_version"),
+    *("onchain", "sentiment", "ml", "model_version"),
 ]
 
 

@@ -438,3 +438,22 @@ class TestRecovery:
 
         assert not ok
         assert "others may enter it (mode 055)" in said
+
+
+class TestSources:
+    def test_it_tells_which_are_on_and_which_wait_for_a_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("KAIKO_API_KEY", "a-key-that-is-not-shown")
+        ok, detail = CHECKS["sources"](settings())
+        on, off = detail.split("; off: ")
+
+        assert ok
+        assert "futures, 27 feeds" in on
+        assert {"kaiko", "defillama", "alternative_me", "coingecko"} < set(on.split(", "))
+        assert "glassnode" in off.split(", ")
+        assert "not-shown" not in detail
+
+    def test_a_metric_that_nothing_says_how_to_read_is_named(self) -> None:
+        ok, detail = CHECKS["sources"](settings(METRICS__COINGECKO="{}"))
+
+        assert not ok
+        assert "coingecko.trending" in detail

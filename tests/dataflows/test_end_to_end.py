@@ -14,6 +14,7 @@ from websockets.sync.client import connect
 from dataflows.connectors.journal import Journal
 from dataflows.replay.exchange import ReplayExchange
 from dataflows.replay.simulate import Simulated
+from engine.layers import LAYERS
 from engine.records import INTERVALS, Candle
 from tests.dataflows.runs import Engine, engine, playing, until
 from tests.dataflows.test_survival import free_port
@@ -122,7 +123,7 @@ def test_one_symbol_is_answered_and_an_unknown_one_is_told_the_known_ones(site: 
     missing = site.client.get("/signals/NOPEUSDT")
 
     assert found.status_code == 200
-    assert set(found.json()["layers"]) == {"technical", "correlation", "ml"}
+    assert set(found.json()["layers"]) == set(LAYERS)
     assert found.json()["feed"] == "simulated"
     assert missing.status_code == 404
     assert all(symbol in missing.text for symbol in SYMBOLS)

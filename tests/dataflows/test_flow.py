@@ -21,6 +21,7 @@ from dataflows.connectors.ingest import Position, Spread
 from dataflows.connectors.journal import Journaled
 from dataflows.signals import build
 from dataflows.world import World
+from engine.layers import LAYERS
 from engine.records import (
     INTERVALS,
     Activation,
@@ -212,7 +213,7 @@ def test_every_close_of_a_warm_symbol_gives_exactly_one_signal(whole: Listener) 
 def test_every_layer_has_contributed_to_every_signal(whole: Listener) -> None:
     signals = [said for said in whole.said if isinstance(said, Signal)]
 
-    assert all(set(signal.layers) == {"technical", "correlation", "ml"} for signal in signals)
+    assert all(set(signal.layers) == set(LAYERS) for signal in signals)
     assert all(signal.layers["technical"].coverage > 0.5 for signal in signals)
     assert all(signal.layers["correlation"].coverage > 0 for signal in signals[-30:])
     assert all(signal.sources["binance.spot:5m"] == signal.time for signal in signals)

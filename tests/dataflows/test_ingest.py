@@ -14,7 +14,18 @@ from dataflows.connectors.ingest import STOP, Ingest, IngestPartition, Position,
 from dataflows.connectors.journal import Journal, Journaled
 from engine.errors import StorageError
 from engine.memory import MOST_ACTIVATIONS
-from engine.records import Activation, Candle, Listing, Live, Membership, Price, Tick, Universe
+from engine.records import (
+    Activation,
+    Candle,
+    Headline,
+    Listing,
+    Live,
+    Membership,
+    Metric,
+    Price,
+    Tick,
+    Universe,
+)
 
 BTC = Listing("BTCUSDT", "BTCUSDT", "BTC", "majors")
 ETH = Listing("ETHUSDT", "ETHUSDT", "ETH", "majors")
@@ -181,3 +192,27 @@ def test_a_journal_that_does_not_reach_the_snapshot_is_refused(tmp_path: Path) -
     source = Ingest(tmp_path, script([]))
     with pytest.raises(StorageError, match="snapshot stands at record 9, the journal goes on at 1"):
         source.build_part("ingest", "ingest", Position(seq=9))
+
+
+def test_a_number_of_one_asset_reaches_its_symbol_and_that_of_the_market_everyone() -> None:
+    spread = Spread(Position(symbols=("BTCUSDT", "ETHUSDT")))
+    own, whole = Metric("a.nupl", "ETH", 0, 0.4), Metric("b.fear_greed", "", 0, 47.0)
+    story = Headline("0" * 16, "wire", 0, "Ether rises", "", ("ETH",), 0.4, 0.9)
+
+    assert spread.address(1, own) == [("ETHUSDT", own)]
+    assert spread.address(2, whole) == [("BTCUSDT", whole), ("ETHUSDT", whole)]
+    assert spread.address(3, story) == [("BTCUSDT", story), ("ETHUSDT", story)]
+    assert spread.address(4, Metric("a.nupl", "SOL", 0, 0.4)) == []
+
+
+def test_a_symbol_that_joins_later_hears_the_newest_numbers_of_the_market() -> None:
+    spread = Spread()
+    spread.address(1, Universe(0, (BTC,)))
+    old, new = Metric("b.fear_greed", "", 0, 47.0), Metric("b.fear_greed", "", MINUTE, 48.0)
+    other = Metric("b.dominance", "", 0, 0.5)
+    for seq, record in enumerate((old, other, new, Metric("a.nupl", "BTC", 0, 0.4)), start=2):
+        spread.address(seq, record)
+    resumed = Spread(pickle.loads(pickle.dumps(spread.position)))
+    heard = [record for key, record in resumed.address(9, Universe(MINUTE, (BTC, ETH))) if key == "ETHUSDT"]
+
+    assert heard == [new, other, Membership("ETHUSDT", MINUTE, ETH)]

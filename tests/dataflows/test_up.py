@@ -24,6 +24,7 @@ from dataflows.connectors import redis
 from dataflows.connectors.database import claim
 from dataflows.connectors.journal import Journal
 from dataflows.greeting import Greeting
+from dataflows.replay.companion.server import environ as played
 from dataflows.supervise import Crew
 from dataflows.up import (
     alone,
@@ -39,6 +40,7 @@ from dataflows.up import (
     watch,
 )
 from engine.errors import SettingsError, SourceError, StorageError
+from engine.providers import PROVIDERS
 from engine.records import Candle, Live, Tick
 from engine.settings import Settings, load
 from tests.dataflows.runs import ROOT, until
@@ -320,10 +322,29 @@ def test_a_demo_of_futures_speaks_of_contracts(tmp_path: Path) -> None:
     command = exchange.command()
 
     assert command[command.index("--symbols") + 1] == "1000PEPEUSDT"
+    assert "--futures-port" not in command
     assert exchange.environ == {
         "SIGNAL_ENGINE_BINANCE__UM__REST": f"http://127.0.0.1:{exchange.port}",
         "SIGNAL_ENGINE_BINANCE__UM__STREAM": f"ws://127.0.0.1:{exchange.port}/market",
+        **played(f"http://127.0.0.1:{exchange.companion}"),
     }
+
+
+def test_a_demo_plays_the_futures_and_every_provider_beside_its_exchange(tmp_path: Path) -> None:
+    exchange = demo_exchange(settings_of(tmp_path))
+    command, told = exchange.command(), exchange.environ
+    settings = load(ROOT / "config.yaml", told)
+
+    assert len({exchange.port, exchange.futures, exchange.companion}) == 3
+    assert command[command.index("--futures-port") + 1] == str(exchange.futures)
+    assert command[command.index("--companion-port") + 1] == str(exchange.companion)
+    assert settings.binance.um.rest == f"http://127.0.0.1:{exchange.futures}"
+    for name in type(settings.providers).model_fields:
+        block = getattr(settings.providers, name)
+        assert block.enabled
+        assert block.base_url == f"http://127.0.0.1:{exchange.companion}/{name}"
+    assert len(settings.news.feeds) >= 20
+    assert all(told[one.key] for one in PROVIDERS.values() if one.key)
 
 
 @pytest.mark.parametrize("feed", ["live", "replay"])

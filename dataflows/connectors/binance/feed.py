@@ -33,6 +33,7 @@ from dataflows.connectors.binance.ticks import Ticks
 from dataflows.connectors.binance.watch import Watch
 from dataflows.connectors.binance.weights import Weights
 from dataflows.connectors.clock import StreamClock
+from dataflows.connectors.hearing import Hearing, Source, heard
 from dataflows.connectors.journal import Journal
 from engine.errors import CorruptRecord, SourceError
 from engine.records import INTERVALS, Feed
@@ -63,7 +64,7 @@ class BinanceFeed:
 
     What is journaled reaches `mailbox` as (number, record) after its commit; `Price` and `Status` records
     are conflated there. `feed` names the kind of market in every Live; None = told by the exchange itself.
-    The current versions of `shelves` are activated.
+    The current versions of `shelves` are activated, and what `sources` tell is journaled between the candles.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class BinanceFeed:
         *,
         feed: Feed | None = None,
         shelves: Sequence[Served] = (),
+        sources: Sequence[Source] = (),
         report_every: float = EVERY,
         rng: np.random.Generator | None = None,
     ) -> None:
@@ -94,6 +96,8 @@ class BinanceFeed:
         self._intake = Intake(closes, ticks, self.clock, self._outbox, mailbox)
         self._history = History(self._rest, self._corrupt_row)
         self._roster = Roster()
+        self._sources = sources
+        self._hearing = Hearing(self.clock, self._outbox, lambda: self._intake.now)
         self._activations = Activations(shelves, self._outbox, self._closed)
         self._gathering = Gathering(
             settings, journal, self._history, self._intake, self._outbox, self._activations, self._gathered
@@ -107,6 +111,7 @@ class BinanceFeed:
             self._outbox,
             self._watch,
             self._activations,
+            sources,
             mailbox,
             report_every,
         )
@@ -119,6 +124,8 @@ class BinanceFeed:
                 shards = Shards(self._shard, group, binance.intervals, binance.streams_per_connection)
                 group.create_task(self._outbox.run(), name="journal")
                 group.create_task(self._report.run(shards), name="report")
+                for source in self._sources:
+                    group.create_task(self._listen(source), name="source")
                 await self._start(shards)
                 group.create_task(self._keep_time(), name="clock")
                 group.create_task(self._turns(group, shards), name="turns")
@@ -141,6 +148,10 @@ class BinanceFeed:
         universe = await self._gathering.start(listings, server_ms, self._report.feed)
         self._roster.expect(listings, universe.time)
         self._report.phase = "serving"
+
+    async def _listen(self, source: Source) -> None:
+        await self._gathering.begun.wait()
+        await heard(source, self._hearing)
 
     async def _turns(self, group: asyncio.TaskGroup, shards: Shards) -> None:
         while True:

@@ -77,6 +77,8 @@ class Gathering:
         self._grace = round(settings.gather.grace * 1000)
         self._cross_check = round(settings.binance.cross_check_after * 1000)
         self._catch_up = round(settings.gather.catch_up * 1000)
+        self.begun = asyncio.Event()
+        """Set once it is journaled who is expected: what comes then has somebody to hear it."""
 
     async def start(self, listings: Sequence[Listing], server_ms: int, feed: Feed) -> Universe:
         """Journal who is expected, then everything up to `server_ms` (exchange time); open the markets."""
@@ -93,6 +95,7 @@ class Gathering:
         self._outbox.add(
             [live, *activations] if universe is past.universe else [universe, live, *activations]
         )
+        self.begun.set()
         found = await self._history.gather(asks, self._told)
         first = self._first_tick(asks, found, past)
         until = min(until, server_ms - self._grace) // self._step * self._step

@@ -1,10 +1,10 @@
-"""What the feed says about itself once a second: the bodies of `status:streams` and `status:serving`."""
+"""What the feed says once a second: the bodies of `status:streams`, `status:serving`, `status:providers`."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from dataflows.connectors.activations import Activations
@@ -16,6 +16,7 @@ from dataflows.connectors.binance.rest import Rest
 from dataflows.connectors.binance.roster import Roster
 from dataflows.connectors.binance.shards import Shards
 from dataflows.connectors.binance.watch import Watch
+from dataflows.connectors.hearing import Source
 from engine.records import Feed, Status
 from engine.settings import Settings
 
@@ -29,7 +30,7 @@ Phase = Literal["starting", "warming", "serving"]
 
 
 class Report:
-    """Puts both bodies into the mailbox, and has the connection of a silent symbol replaced."""
+    """Puts the bodies into the mailbox, and has the connection of a silent symbol replaced."""
 
     def __init__(
         self,
@@ -40,6 +41,7 @@ class Report:
         outbox: Outbox,
         watch: Watch,
         activations: Activations,
+        sources: Sequence[Source],
         mailbox: Mailbox,
         every: float = EVERY,
     ) -> None:
@@ -54,6 +56,7 @@ class Report:
         self._outbox = outbox
         self._watch = watch
         self._activations = activations
+        self._sources = sources
         self._mailbox = mailbox
         self._every = every
         self._replaced: dict[str, float] = {}
@@ -70,6 +73,7 @@ class Report:
             faults = self.faults(shards, silent)
             self._mailbox.put_latest("streams", Status("streams", self.streams(shards, silent, faults)))
             self._mailbox.put_latest("serving", Status("serving", self.serving(faults)))
+            self._mailbox.put_latest("providers", Status("providers", self.providers()))
             await asyncio.sleep(self._every)
 
     def faults(self, shards: Shards, silent: Mapping[tuple[str, str], int]) -> list[str]:
@@ -103,6 +107,10 @@ class Report:
             "corrupt": self._intake.refused.count,
             "faults": faults,
         }
+
+    def providers(self) -> dict[str, Any]:
+        """The body of `status:providers`: every source beside the candles, by name."""
+        return {"providers": {name: body for one in self._sources for name, body in one.told().items()}}
 
     def serving(self, faults: list[str]) -> dict[str, Any]:
         """What the feed knows of the body of `status:serving`."""

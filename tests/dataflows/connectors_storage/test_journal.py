@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,38 @@ from hypothesis import strategies as st
 
 from dataflows.connectors.journal import Journal, Journaled
 from engine.errors import StorageError
-from engine.records import Activation, Candle, Correction, Listing, Live, Price, Tick, Universe
+from engine.records import (
+    Activation,
+    Candle,
+    Correction,
+    Headline,
+    Listing,
+    Live,
+    Metric,
+    Price,
+    Tick,
+    Universe,
+)
 
 UNIVERSE = Universe(
     300_000,
     (Listing("PEPEUSDT", "1000PEPEUSDT", "PEPE", "memes", 1000, 1e-8), Listing("A", "A", "A", "alts")),
 )
 FULL_CANDLE = Candle("BTCUSDT", "1m", 60_000, 0.1, 0.3, 1e-8, 0.1 + 0.2 - 1e-9, 1 / 3, 2 / 3, 7, 0.0, 1e300)
+
+HEADLINE = Headline(
+    id="0123456789abcdef",
+    source="wire",
+    time=240_000,
+    title="Ether \u2019rises\u2019 7 %",
+    url="https://example.org/1",
+    assets=("ETH",),
+    sentiment=0.4,
+    weight=0.9,
+    kind="social",
+    dated=False,
+    learned=300_600,
+)
 
 
 @pytest.fixture
@@ -48,10 +74,13 @@ def test_every_kind_of_record_comes_back_equal_and_numbered_from_one(journal: Jo
         Correction("BTCUSDT", "1m", 60_000, FULL_CANDLE),
         Activation(300_000, "boosted", "20231115T0000Z-cf8a07fc", 3_900_000),
         Activation(300_000, "boosted", "20231115T0000Z-cf8a07fc", 3_900_000, expires=7_500_000),
+        Metric("binance.funding", "PEPE", 300_000, 1 / 3, learned=300_500),
+        Metric("alternative_me.fear_greed", "", 0, 47.0, learned=300_500),
+        HEADLINE,
     ]
 
     assert journal.append(records[:2]) == [1, 2]
-    assert journal.append(records[2:]) == [3, 4, 5, 6, 7, 8]
+    assert journal.append(records[2:]) == list(range(3, 12))
     assert journal.read(0) == list(enumerate(records, start=1))
 
 
@@ -341,3 +370,22 @@ def test_kill_9_loses_nothing_that_was_numbered_and_halves_nothing(tmp_path: Pat
         assert rows[-1][0] >= said[-1]
         assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
         assert len(rows) % 7 == 0
+
+
+def test_headlines_are_found_again_in_the_order_they_were_learned(journal: Journal) -> None:
+    later = replace(HEADLINE, id="fedcba9876543210", learned=400_000)
+    journal.append([HEADLINE, Tick(300_000), Metric("a.b", "", 0, 1.0, learned=300_700), later])
+
+    assert journal.headlines() == [HEADLINE, later]
+
+
+def test_what_was_learned_long_ago_is_forgotten_whatever_it_spoke_of(journal: Journal) -> None:
+    old = Metric("a.b", "BTC", 900_000, 1.0, learned=60_000)
+    new = Metric("a.b", "BTC", 60_000, 2.0, learned=900_000)
+    journal.append([old, replace(HEADLINE, learned=60_000), new, HEADLINE, Tick(900_000), Tick(1_200_000)])
+    journal.prune(900_000)
+
+    kept = [record for _, record in journal.read(0)]
+    assert old not in kept
+    assert new in kept
+    assert journal.headlines() == [HEADLINE]

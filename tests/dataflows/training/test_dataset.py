@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflows.connectors.history import History
+from dataflows.connectors.journal import Journal
 from dataflows.training.dataset import (
     HORIZON,
-    OPTIONAL,
     STRIDE,
     Ask,
     Source,
@@ -27,9 +27,10 @@ from dataflows.training.dataset import (
     sources,
     usable,
 )
+from dataflows.training.learnt import compact
 from dataflows.training.run import quiet, side_by_side
-from engine.errors import StorageError
-from engine.records import INTERVALS, Candle, Listing
+from engine.extras import EXTRAS, Extras
+from engine.records import INTERVALS, Candle, Listing, Metric
 from engine.research.rows import INPUTS, MARKET, frames, track
 from engine.settings import Settings, load
 from engine.symbols import asset_of, instant
@@ -37,6 +38,7 @@ from tests.checks import START, market
 from tests.dataflows.test_history import RENAME, save
 
 HOUR, FIVE = INTERVALS["1h"], INTERVALS["5m"]
+DAY = 24 * HOUR
 CANDLES = 2_500
 END = START + CANDLES * HOUR
 MINIMUM = 500
@@ -271,52 +273,81 @@ def test_an_end_far_away_costs_nothing(folder: Path) -> None:
     assert far["ETHUSDT"].inputs.tobytes() == read(ask_of(folder))["ETHUSDT"].inputs.tobytes()
 
 
-def test_nothing_optional_is_learned_from() -> None:
-    assert OPTIONAL == ()
+def test_what_is_always_read_is_of_candles_only() -> None:
     for word in ("trades", "taker", "quote", "funding", "interest", "liquidation"):
         assert not [name for name in INPUTS if word in name]
 
 
 @pytest.mark.parametrize(("missing", "refused"), [(25, False), (26, True)])
-def test_an_optional_column_is_refused_below_its_share_by_name(
-    folder: Path, tmp_path: Path, missing: int, refused: bool
-) -> None:
+def test_an_optional_input_is_refused_below_its_share_by_name(missing: int, refused: bool) -> None:
     """25 of the 2,500 rows are one percent."""
-    for seed, symbol in enumerate(("BTCUSDT", "ETHUSDT")):
-        save(tmp_path, symbol, market(CANDLES, seed))
-    path = tmp_path / "klines/spot/1h/ETHUSDT.parquet"
-    rows = pl.read_parquet(path).with_row_index()
-    gone = pl.when(pl.col("index") < missing).then(None).otherwise("trades").alias("trades")
-    rows.with_columns(gone).drop("index").write_parquet(path)
-    asked = ask_of(tmp_path, begin=START, optional=("quote_volume", "trades"))
+    there = np.ones((CANDLES, len(EXTRAS)), np.float32)
+    lacking = there.copy()
+    lacking[:missing, EXTRAS.index("funding")] = np.nan
+    names, why = usable({"BTCUSDT": there, "ETHUSDT": lacking})
+
+    assert ("funding" in names) is not refused
+    assert set(names) | set(why) == set(EXTRAS)
     if refused:
-        with pytest.raises(
-            StorageError, match=r"^trades is present in 98\.96 % of the rows of ETHUSDT: 99 %"
-        ):
-            read(asked, PAIRS[:2])
-    else:
-        with_it = read(asked, PAIRS[:2])
-        assert with_it["ETHUSDT"].inputs.shape[1] == len(INPUTS)
+        assert why == {"funding": "known in 99.0 % of the rows of ETHUSDT: 99 % are needed"}
 
 
-def test_an_optional_column_counts_in_the_span_that_is_learned_from(tmp_path: Path) -> None:
-    path = save(tmp_path, "BTCUSDT", market(CANDLES, 1))
-    rows = pl.read_parquet(path).with_row_index()
-    gone = pl.when(pl.col("index") < 1_100).then(None).otherwise("trades").alias("trades")
-    rows.with_columns(gone).drop("index").write_parquet(path)
+def recorded(folder: Path, *metrics: Metric) -> None:
+    """Metrics as the training process keeps them."""
+    journal = Journal(folder / "engine")
+    try:
+        journal.append(metrics)
+        compact(journal, folder)
+    finally:
+        journal.close()
 
-    assert read(ask_of(tmp_path, optional=("trades",)), PAIRS[:1])
-    with pytest.raises(StorageError, match="trades is present in"):
-        read(ask_of(tmp_path, begin=START + 1_050 * HOUR, optional=("trades",)), PAIRS[:1])
+
+def moods(until: int, shift: int = 0) -> list[Metric]:
+    """Fear & greed of every day, learned an hour after it was told."""
+    return [
+        Metric("alternative_me.fear_greed", "", at, float(at // DAY % 90) + shift, learned=at + HOUR)
+        for at in range(START - 8 * DAY, until, DAY)
+    ]
 
 
-def test_nan_and_a_column_that_is_not_there_are_absent() -> None:
-    rows = pl.DataFrame({"symbol": ["A", "A", "B"], "funding": [0.1, 0.2, np.nan]})
+def test_an_input_of_a_row_is_what_had_been_learned_before_its_close(tmp_path: Path) -> None:
+    save(tmp_path, "BTCUSDT", market(CANDLES, 1))
+    recorded(tmp_path, *moods(END))
+    found = read(ask_of(tmp_path), PAIRS[:1])["BTCUSDT"]
+    told = found.extras[:, EXTRAS.index("fear_greed")]
+    days = (found.time - HOUR - 1) // DAY * DAY
 
-    with pytest.raises(StorageError, match=r"^funding is present in 0\.00 % of the rows of B"):
-        usable(rows, ["funding"])
-    with pytest.raises(StorageError, match=r"^trades is present in 0\.00 % of the rows of A"):
-        usable(rows, ["trades"])
-    assert usable(rows, []) == ()
-    assert usable(rows.head(0), ["trades"]) == ("trades",)
-    assert usable(rows.head(2), ["funding"]) == ("funding",)
+    assert told.tolist() == (days // DAY % 90).tolist()
+
+
+def test_nothing_learned_later_reaches_a_row(tmp_path: Path) -> None:
+    save(tmp_path, "BTCUSDT", market(CANDLES, 1))
+    plain, planted = tmp_path / "plain", tmp_path / "planted"
+    cut = START + 1_500 * HOUR
+    for folder, shift in ((plain, 0), (planted, 50)):
+        save(folder, "BTCUSDT", market(CANDLES, 1))
+        recorded(folder, *moods(cut), *moods(END, shift)[(cut - START) // DAY + 9 :])
+    before, after = (read(ask_of(folder), PAIRS[:1])["BTCUSDT"] for folder in (plain, planted))
+    early = before.time <= cut
+
+    assert before.extras[early].tobytes() == after.extras[early].tobytes()
+    assert before.extras.tobytes() != after.extras.tobytes()
+
+
+def test_the_numbers_of_a_row_are_those_a_live_symbol_has(tmp_path: Path) -> None:
+    save(tmp_path, "BTCUSDT", market(CANDLES, 1))
+    told = moods(END)
+    recorded(tmp_path, *told)
+    found = read(ask_of(tmp_path), PAIRS[:1])["BTCUSDT"]
+    live, waiting = Extras("BTC"), list(told)
+    for time, row in zip(found.time.tolist(), found.extras, strict=True):
+        while waiting and waiting[0].learned < time:
+            live.update(waiting.pop(0))
+        assert np.array(live.at(time), np.float32).tobytes() == row.tobytes()
+
+
+def test_without_recorded_metrics_every_optional_input_is_refused(folder: Path) -> None:
+    found = read(ask_of(folder))["BTCUSDT"]
+
+    assert found.extras.shape == (len(found.time), len(EXTRAS))
+    assert usable({"BTCUSDT": found.extras})[0] == ()
