@@ -157,10 +157,12 @@ class Journal:
         (end,) = self.database.rows(PRUNE_END, TICK, before_ms)[0]
         if keep_after is not None:
             end = min(end, keep_after + 1)
+        # Asked once: of a kind that comes by the thousand it would take longer than all the rest.
+        kept = orjson.dumps([seq for (seq,) in self.database.rows(NEWEST)]).decode()
         gone = 0
         while True:
             with self.database.transaction("prune") as connection:
-                last = connection.execute(PRUNE, (end, before_ms, ACTIVATION, chunk)).rowcount
+                last = connection.execute(PRUNE, (end, before_ms, ACTIVATION, chunk, kept)).rowcount
             gone += last
             if last < chunk:
                 return gone
@@ -193,6 +195,7 @@ PRUNE_END: Final = """
 SELECT min(coalesce((SELECT min(seq) FROM journal WHERE kind > 2 AND kind = ? AND time >= ?), head), head)
 FROM (SELECT coalesce(max(seq), 0) AS head FROM journal)
 """
+NEWEST: Final = "SELECT max(seq) FROM journal WHERE kind > 2 GROUP BY kind"
 PRUNE: Final = """
 DELETE FROM journal WHERE seq IN (
     SELECT seq FROM journal AS old
@@ -204,7 +207,7 @@ DELETE FROM journal WHERE seq IN (
           THEN seq < (SELECT max(seq) FROM journal AS n
                       WHERE n.kind > 2 AND n.kind = ?3 AND n.symbol = old.symbol
                         AND n.seq < ?1 AND n.time < ?2)
-          ELSE seq < (SELECT max(seq) FROM journal AS n WHERE n.kind > 2 AND n.kind = old.kind)
+          ELSE seq NOT IN (SELECT value FROM json_each(?5))
           END
     ORDER BY seq LIMIT ?4)
 """

@@ -389,3 +389,13 @@ def test_what_was_learned_long_ago_is_forgotten_whatever_it_spoke_of(journal: Jo
     assert old not in kept
     assert new in kept
     assert journal.headlines() == [HEADLINE]
+
+
+def test_pruning_a_week_of_metrics_ends(journal: Journal) -> None:
+    """Time that grew with the square of their number would outlast the time this test is given."""
+    old = [Metric("a.b", "BTC", number, 1.0, learned=number) for number in range(1, 60_001)]
+    for begin in range(0, len(old), 10_000):
+        journal.append(old[begin : begin + 10_000])
+    journal.append([Tick(900_000), Metric("a.b", "BTC", 900_000, 1.0, learned=900_000), Tick(1_200_000)])
+
+    assert journal.prune(900_000, chunk=20_000, pause=0) == 60_000
