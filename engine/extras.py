@@ -76,6 +76,9 @@ NOTHING: Final = (NOT_YET,) * len(EXTRAS)
 class Extras:
     """What of `EXTRAS` is known of one asset; the same object feeds a model live and in training.
 
+    The `moods` of somebody who hears the same headlines are shared where they fade alike: a headline counts
+    once, however often it is told.
+
     >>> extras = Extras("BTC")
     >>> extras.update(Metric("alternative_me.fear_greed", "", 0, 40.0, learned=HOUR))
     >>> extras.at(HOUR) == NOTHING, extras.at(2 * HOUR)[EXTRAS.index("fear_greed")]
@@ -84,9 +87,10 @@ class Extras:
 
     __slots__ = ("_moods", "_readings")
 
-    def __init__(self, asset: str) -> None:
+    def __init__(self, asset: str, moods: Moods | None = None) -> None:
         self._readings = Readings({name: one.reader for name, one in METRICS.items()})
-        self._moods = Moods(asset, HALF_LIFE, WINDOW)
+        alike = moods is not None and (moods.half_life_hours, moods.window_hours) == (HALF_LIFE, WINDOW)
+        self._moods = moods if moods is not None and alike else Moods(asset, HALF_LIFE, WINDOW)
 
     def update(self, record: Metric | Headline) -> None:
         """Take in what was learned, in the order it was."""

@@ -120,7 +120,7 @@ class Memory:
         self._memberships = [*self._memberships[-3:], member]
         if self._moods is None and member.listing is not None:
             self._moods = Moods(member.listing.asset, *self._news)
-            self._extras = Extras(member.listing.asset) if self.models else None
+            self._extras = Extras(member.listing.asset, self._moods) if self.models else None
 
     def _hear(self, told: Metric | Headline) -> None:
         """What was learned beside the candles."""

@@ -14,7 +14,7 @@ from engine.layers.onchain import COMPONENTS as ONCHAIN
 from engine.layers.onchain import Onchain
 from engine.layers.sentiment import COMPONENTS as SENTIMENT
 from engine.layers.sentiment import Sentiment
-from engine.readings import HOUR, freshness
+from engine.readings import HOUR
 from engine.records import LayerScore, Moment, Reading
 
 COMPONENTS: Final[Mapping[str, Mapping[str, Component]]] = MappingProxyType(
@@ -22,8 +22,8 @@ COMPONENTS: Final[Mapping[str, Mapping[str, Component]]] = MappingProxyType(
 )
 """What each of these layers could have heard."""
 
-STALE: Final = 0.25
-"""Freshness below which a metric is told to be stale: two half-lives."""
+STALE: Final = 2.0
+"""Half-lives after which a metric is told to be stale."""
 
 NAMED: Final = 3
 """Stale metrics of one source that are named; the others are counted."""
@@ -56,7 +56,7 @@ def stale(moment: Moment, readers: Readers) -> Iterator[str]:
     found: dict[str, list[Reading]] = {}
     for name in sorted(moment.readings):
         reading, reader = moment.readings[name], readers.get(name)
-        if reader is not None and freshness(reading, reader, moment.time) < STALE:
+        if reader is not None and moment.time - reading.time > STALE * reader.half_life * HOUR:
             found.setdefault(name.partition(".")[0], []).append(reading)
     for source, readings in found.items():
         old = sorted(readings, key=lambda reading: reading.time)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from math import exp, log
 from operator import itemgetter
-from typing import Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from engine.records import Headline, Mood
 
@@ -23,8 +23,22 @@ KEPT: Final = 2 * MOST
 
 Kind = Literal["news", "social"]
 Scope = Literal["asset", "market"]
-Row = tuple[int, int, str, str, Headline]
-"""When it was told, when learned, its id and source, and a headline: in this order, oldest first."""
+Row = tuple[int, int, str, str, float, float, str]
+"""A headline: when it was told and learned, its id, source, weight, sentiment and title; oldest first."""
+
+
+class Felt(NamedTuple):
+    """What the headlines from the `begin`th on say together, all learned by `learned`; weight at `newest`."""
+
+    begin: int
+    learned: int
+    mean: float
+    weight: float
+    many: int
+    newest: int
+    title: str
+    source: str
+
 
 KINDS: Final[tuple[Kind, ...]] = ("news", "social")
 SCOPES: Final[tuple[Scope, ...]] = ("asset", "market")
@@ -62,6 +76,10 @@ class Moods:
         self._rows: dict[tuple[Kind, Scope], list[Row]] = {
             (kind, scope): [] for kind in KINDS for scope in SCOPES
         }
+        self._felt: dict[tuple[Kind, Scope], Felt] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_felt": {}}
 
     def update(self, headline: Headline) -> None:
         """One headline, in any order. A story counts once; one too old for every moment is passed over."""
@@ -69,7 +87,10 @@ class Moods:
         if late or not headline.weight:
             return
         told = min(headline.time, headline.learned)
-        row = (told, headline.learned, headline.id, headline.source, headline)
+        row = (
+            *(told, headline.learned, headline.id, headline.source),
+            *(headline.weight, headline.sentiment, headline.title),
+        )
         for scope in SCOPES:
             if scope == "market" or self.asset in headline.assets:
                 rows = self._rows[headline.kind, scope]
@@ -77,6 +98,7 @@ class Moods:
                     continue
                 insort(rows, row, key=itemgetter(0, 1, 2, 3))
                 del rows[:-KEPT]
+                self._felt.pop((headline.kind, scope), None)
 
     def at(self, time: int) -> tuple[Mood, ...]:
         """The moods when a candle closes at `time` (ms UTC); none for a kind and scope without headlines."""
@@ -84,16 +106,33 @@ class Moods:
         return tuple(mood for mood in moods if mood is not None)
 
     def _mood(self, kind: Kind, scope: Scope, time: int) -> Mood | None:
+        """All fade alike: until another one counts, or one of them no longer, only the weight changes."""
         rows = self._rows[kind, scope]
         begin = bisect_left(rows, time - self.window_hours * HOUR + 1, key=itemgetter(0))
-        told = [row for row in reversed(rows[begin:]) if row[1] < time][:MOST]
-        pace = log(2) / (self.half_life_hours * HOUR)
-        weights = [row[4].weight * exp(pace * (row[0] - time)) for row in told]
-        total = sum(weights)
-        if not total:
+        found = self._felt.get((kind, scope))
+        if found is None or found.begin != begin or found.learned >= time:
+            found = self._together(rows[begin:], begin, time)
+            if found is None:
+                return None
+            if found.learned < time:
+                self._felt[kind, scope] = found
+        weight = found.weight * exp(self._pace * (found.newest - time))
+        return Mood(kind, scope, found.mean, weight, found.many, found.newest, found.title, found.source)
+
+    @property
+    def _pace(self) -> float:
+        return log(2) / (self.half_life_hours * HOUR)
+
+    def _together(self, rows: list[Row], begin: int, time: int) -> Felt | None:
+        told = [row for row in reversed(rows) if row[1] < time][:MOST]
+        if not told:
             return None
-        pulls = [weight * row[4].sentiment for weight, row in zip(weights, told, strict=True)]
+        pace, newest = self._pace, told[0][0]
+        weights = [row[4] * exp(pace * (row[0] - newest)) for row in told]
+        pulls = [weight * row[5] for weight, row in zip(weights, told, strict=True)]
+        total = sum(weights)
         mean = max(-1.0, min(1.0, sum(pulls) / total))
         size = list(map(abs, pulls))
-        strongest = told[size.index(max(size))][4]
-        return Mood(kind, scope, mean, total, len(told), told[0][0], strongest.title, strongest.source)
+        strongest = told[size.index(max(size))]
+        learned = max([row[1] for row in rows])
+        return Felt(begin, learned, mean, total, len(told), newest, strongest[6], strongest[3])

@@ -181,3 +181,17 @@ def test_none_is_told_of_a_kind_that_is_silent() -> None:
     assert Moods("BTC").at(HOUR) == ()
     assert [mood.kind for mood in moods([headline(1, 0, kind="social")]).at(HOUR)] == ["social", "social"]
     assert all(isinstance(mood, Mood) for mood in moods([headline(1, 0)]).at(HOUR))
+
+
+@given(HEADLINES, st.lists(st.integers(0, 200 * HOUR), max_size=6))
+def test_what_a_mood_is_does_not_depend_on_when_it_was_asked_before(
+    told: list[Headline], times: list[int]
+) -> None:
+    asked = Moods("BTC")
+    for one in told:
+        asked.update(one)
+        for time in times:
+            asked.at(time)
+
+    for time in times:
+        assert asked.at(time) == moods(told).at(time) == pickle.loads(pickle.dumps(asked)).at(time)
