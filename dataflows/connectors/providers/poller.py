@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from dataflows.connectors.hearing import Hearing
 from dataflows.connectors.http.polite import Polite
-from dataflows.connectors.providers_due import Due
-from dataflows.connectors.providers_newest import Newest
-from dataflows.connectors.providers_plug import Plug
-from dataflows.connectors.providers_status import Standing, Trouble, body
+from dataflows.connectors.providers.due import Due
+from dataflows.connectors.providers.newest import Newest
+from dataflows.connectors.providers.plug import Plug
+from dataflows.connectors.providers.status import Standing, Trouble, body
 from engine.errors import NotServed, RateLimited, SourceError, StorageError, Unreadable
 from engine.providers.base import Provider, Request
 from engine.records import Metric

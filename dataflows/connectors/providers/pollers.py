@@ -19,14 +19,12 @@ from dataflows.connectors.http.client import Client
 from dataflows.connectors.http.limits import Pace
 from dataflows.connectors.http.polite import Polite
 from dataflows.connectors.http.redaction import Secrets
-from dataflows.connectors.providers_poller import Poller
-from dataflows.connectors.providers_status import disabled
+from dataflows.connectors.providers.poller import Poller
+from dataflows.connectors.providers.status import disabled
 from engine.providers import PROVIDERS, Provider
 from engine.settings import Settings
 from engine.settings.sources import Polled
 from engine.symbols import asset_of
-
-__all__ = ["Poller", "Pollers"]
 
 BUDGETS: Final = "budgets"
 """The folder of the accounts, in the data folder."""

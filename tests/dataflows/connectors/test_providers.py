@@ -32,7 +32,7 @@ from dataflows.connectors.http.limits import Pace
 from dataflows.connectors.http.polite import Polite
 from dataflows.connectors.http.redaction import LOGGERS, Secrets
 from dataflows.connectors.providers import Poller, Pollers
-from dataflows.connectors.providers_newest import MOST_AT_FIRST, Newest
+from dataflows.connectors.providers.newest import MOST_AT_FIRST, Newest
 from engine.errors import SettingsError, SourceError, Unreadable
 from engine.providers.base import HOUR, Promise, Request, fault_of
 from engine.records import Metric
@@ -344,7 +344,7 @@ async def test_a_number_just_ahead_of_our_clock_is_waited_for(tmp_path: Path) ->
 async def test_a_number_whose_time_does_not_come_is_held_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataflows.connectors.providers_poller.AHEAD", 0.1)
+    monkeypatch.setattr("dataflows.connectors.providers.poller.AHEAD", 0.1)
     async with rig(rows((-1, 1), (50, 2)), tmp_path) as one:
         await one.polled()
 
