@@ -23,7 +23,7 @@ soak: .venv/tested
 	$(BIN)/pytest -q -m soak --timeout 3600 tests
 
 bench: .venv/tested
-	for bench in features flow latency clients memory inference retraining; do $(BIN)/python -m tests.benchmarks.$$bench || exit 1; done
+	for bench in features flow latency clients memory inference retraining providers sentiment; do $(BIN)/python -m tests.benchmarks.$$bench || exit 1; done
 
 format: .venv/tested
 	$(BIN)/ruff check --fix .

@@ -20,6 +20,7 @@ from dataflows.connectors.history import History, Span, records
 from dataflows.connectors.ingest import Spread
 from dataflows.connectors.journal import Journaled
 from dataflows.replay.moments import milliseconds
+from dataflows.signals import VOICES
 from engine.composer import Composer
 from engine.decide import Decide
 from engine.features import Intervals
@@ -78,16 +79,18 @@ class Loop:
 
     def __init__(self, knobs: Settings, ask: Ask = ask) -> None:
         decide, models = knobs.decide, knobs.model_intervals
-        by_name = {name: LAYERS[name](decide.interval) for name in ("technical", "correlation")}
+        readers, news = knobs.readers, (knobs.news.half_life, knobs.news.window)
+        by_name = {name: LAYERS[name](decide.interval, readers) for name in VOICES}
         weights, config_hash = knobs.weights, knobs.config_hash
         composer = Composer(decide.interval, decide.horizon, knobs.thresholds, weights, config_hash)
 
         def new_memory() -> Memory:
-            return Memory(decide.interval, knobs.read_intervals, decide.minimum, models)
+            return Memory(decide.interval, knobs.read_intervals, decide.minimum, models, readers, news)
 
         def new_decide() -> Decide:
             ledger = Ledger(decide.interval, decide.horizon)
-            return Decide(composer, ledger, tuple(by_name), f"binance.{knobs.market}", ("boosted",))
+            source = f"binance.{knobs.market}"
+            return Decide(composer, ledger, tuple(by_name), source, ("boosted",), readers)
 
         self.ask = ask
         self.layers: dict[str, Step] = {name: step_of(layer) for name, layer in by_name.items()}

@@ -30,6 +30,9 @@ from engine.settings.sources import Providers
 CONTROL: Final = "/companion/"
 NOT_FOUND: Final = Answer.of({"error": "not found"}, 404)
 
+FAST: Final = 600
+"""Questions a minute that a demo may ask each provider: at sixty times the speed a poll comes as often."""
+
 
 class Companion:
     """Fifteen providers and the feeds on a loopback port; `async with` it, or `start` and `stop`.
@@ -163,7 +166,7 @@ class Companion:
 def environ(url: str) -> dict[str, str]:
     """The variables that point an engine at a companion: addresses, feeds, and a demo key for each provider.
 
-    Daily and monthly budgets are lifted: nobody is billed, and a fast replay would spend them in minutes.
+    Budgets are lifted: nobody is billed, and a fast replay would spend a day's in minutes.
 
     >>> found = environ("http://127.0.0.1:8301")
     >>> found["SIGNAL_ENGINE_PROVIDERS__THETIE__HOSTS"]
@@ -180,7 +183,10 @@ def environ(url: str) -> dict[str, str]:
         if polled.keyless:
             found[prefix + "KEYLESS"] = f"{url}/{name}"
         found |= {prefix + budget: "null" for budget in ("PER_DAY", "PER_MONTH")}
-    return found | {one.key: f"demo-{name}" for name, one in PROVIDERS.items() if one.key}
+        found[prefix + "PER_MINUTE"] = str(FAST)
+    # A key that held its provider's name would have that name masked wherever it is told.
+    keyed = (one.key for one in PROVIDERS.values() if one.key)
+    return found | {variable: f"demo-key-{number:02}" for number, variable in enumerate(keyed, 1)}
 
 
 def feed_settings(url: str) -> dict[str, dict[str, Any]]:
