@@ -296,7 +296,7 @@ def test_ended_in_the_middle_it_leaves_the_shelf_as_it_was_and_no_process(
         workers = reached(process, stage)
         assert len(workers) == 2
         process.send_signal(number)
-        _, wrong = process.communicate(timeout=30)
+        _, wrong = process.communicate(timeout=60)
         until(lambda: not any(alive(one) for one in workers), "the end of its processes", 20)
 
     assert process.returncode == code
